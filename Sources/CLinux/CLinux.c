@@ -1,0 +1,2 @@
+// CLinux is a set of inline functions; see include/CLinux.h.
+#include "CLinux.h"

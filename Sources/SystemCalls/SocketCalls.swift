@@ -1,0 +1,162 @@
+// One wrapper for every socket call. The calls on the request path (`receive`, `send`, `sendFile`) report "would block" and
+// "gone" as values, because they are ordinary there, and throw nothing.
+
+import CLinux
+import Glibc
+import SystemPackage
+
+public enum Transfer: Equatable, Sendable {
+    /// So many bytes went through; for a receive, never 0.
+    case bytes(Int)
+    /// Nothing can be transferred now.
+    case wouldBlock
+    /// The peer has ended its side (receive only).
+    case end
+    /// The connection is broken.
+    case failed(Int32)
+}
+
+public enum SocketCalls {
+    @inline(__always)
+    public static func receive(_ socket: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+        while true {
+            let got = Glibc.recv(socket, buffer.baseAddress, buffer.count, 0)
+            if got > 0 { return .bytes(got) }
+            if got == 0 { return .end }
+            let code = errno
+            if code == EINTR { continue }
+            return code == EAGAIN ? .wouldBlock : .failed(code)
+        }
+    }
+
+    @inline(__always)
+    public static func send(_ socket: Int32, _ bytes: UnsafeRawBufferPointer, more: Bool = false) -> Transfer {
+        while true {
+            let flags = Int32(MSG_NOSIGNAL.rawValue) | (more ? Int32(MSG_MORE.rawValue) : 0)
+            let sent = Glibc.send(socket, bytes.baseAddress, bytes.count, flags)
+            if sent >= 0 { return .bytes(sent) }
+            let code = errno
+            if code == EINTR { continue }
+            return code == EAGAIN ? .wouldBlock : .failed(code)
+        }
+    }
+
+    /// sendfile(2): from the page cache to the socket without a copy. `.end` when the file ended early.
+    public static func sendFile(_ socket: Int32, from file: Int32, offset: Int, count: Int) -> Transfer {
+        var position = off_t(offset)
+        while true {
+            let sent = sendfile(socket, file, &position, count)
+            if sent > 0 { return .bytes(sent) }
+            if sent == 0 { return .end }
+            let code = errno
+            if code == EINTR { continue }
+            return code == EAGAIN ? .wouldBlock : .failed(code)
+        }
+    }
+
+    public enum Accepted: Sendable {
+        case connection(Int32)
+        case none
+        /// EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog.
+        case exhausted(Int32)
+    }
+
+    public static func accept(_ listener: Int32) -> Accepted {
+        while true {
+            let socket = clinux_accept4(listener, Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue))
+            if socket >= 0 { return .connection(socket) }
+            switch errno {
+            case EINTR, ECONNABORTED, EPROTO, EPERM: continue
+            case EAGAIN: return .none
+            default: return .exhausted(errno)
+            }
+        }
+    }
+
+    public static func setOption(_ socket: Int32, level: Int32, _ name: Int32, _ value: Int32) {
+        _ = clinux_set_int_option(socket, level, name, value)
+    }
+
+    public static func setNoDelay(_ socket: Int32) {
+        setOption(socket, level: Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+
+    /// Ends our side; the peer sees the end of the stream after all bytes.
+    public static func shutdownWrite(_ socket: Int32) {
+        _ = Glibc.shutdown(socket, Int32(SHUT_WR))
+    }
+
+    /// Makes the next close send a reset and drop what is unsent.
+    public static func resetOnClose(_ socket: Int32) {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        _ = setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    }
+
+    public static func listenTCP(host: String, port: UInt16, backlog: Int32) throws(Errno) -> Descriptor {
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST
+        var list: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(host, String(port), &hints, &list) == 0, let found = list else { throw .invalidArgument }
+        defer { freeaddrinfo(list) }
+        let family = found.pointee.ai_family
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(family, type, 0) })
+        setOption(socket.number, level: SOL_SOCKET, SO_REUSEADDR, 1)
+        if family == AF_INET6 { setOption(socket.number, level: Int32(IPPROTO_IPV6.rawValue), IPV6_V6ONLY, 1) }
+        try unlessInterrupted { Glibc.bind(socket.number, found.pointee.ai_addr, found.pointee.ai_addrlen) }
+        try unlessInterrupted { Glibc.listen(socket.number, backlog) }
+        return socket
+    }
+
+    /// Listens on a Unix socket; a socket file that nobody listens on any more is replaced.
+    public static func listenUnix(path: String, backlog: Int32) throws(Errno) -> Descriptor {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { throw .fileNameTooLong }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        func call(_ function: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32, _ socket: Int32) throws(Errno) {
+            try unlessInterrupted {
+                withUnsafePointer(to: &address) {
+                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { function(socket, $0, length) }
+                }
+            }
+        }
+        let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
+        do {
+            try call({ Glibc.bind($0, $1, $2) }, socket.number)
+        } catch Errno.addressInUse {
+            let probe = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
+            do {
+                try call({ Glibc.connect($0, $1, $2) }, probe.number)
+                throw Errno.addressInUse
+            } catch Errno.connectionRefused {
+                try FileCalls.unlink(path)
+                try call({ Glibc.bind($0, $1, $2) }, socket.number)
+            }
+        }
+        try unlessInterrupted { Glibc.listen(socket.number, backlog) }
+        return socket
+    }
+
+    /// The TCP port that a listener is bound to; nil for a Unix socket.
+    public static func port(of listener: Int32) -> UInt16? {
+        var address = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let status = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener, $0, &length) }
+        }
+        guard status == 0 else { return nil }
+        return withUnsafeBytes(of: &address) { bytes in
+            switch Int32(address.ss_family) {
+            case AF_INET: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
+            case AF_INET6: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
+            default: nil
+            }
+        }
+    }
+}
