@@ -32,7 +32,7 @@ public enum SocketCalls {
     @inline(__always)
     public static func send(_ socket: Int32, _ bytes: UnsafeRawBufferPointer, more: Bool = false) -> Transfer {
         while true {
-            let flags = Int32(MSG_NOSIGNAL.rawValue) | (more ? Int32(MSG_MORE.rawValue) : 0)
+            let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
             let sent = Glibc.send(socket, bytes.baseAddress, bytes.count, flags)
             if sent >= 0 { return .bytes(sent) }
             let code = errno
@@ -104,7 +104,7 @@ public enum SocketCalls {
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(family, type, 0) })
         setOption(socket.number, level: SOL_SOCKET, SO_REUSEADDR, 1)
-        if family == AF_INET6 { setOption(socket.number, level: Int32(IPPROTO_IPV6.rawValue), IPV6_V6ONLY, 1) }
+        if family == AF_INET6 { setOption(socket.number, level: Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
         try unlessInterrupted { Glibc.bind(socket.number, found.pointee.ai_addr, found.pointee.ai_addrlen) }
         try unlessInterrupted { Glibc.listen(socket.number, backlog) }
         return socket
@@ -126,18 +126,21 @@ public enum SocketCalls {
                 }
             }
         }
-        let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
-        do {
-            try call({ Glibc.bind($0, $1, $2) }, socket.number)
-        } catch Errno.addressInUse {
-            let probe = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
+        func outcome(of call: () throws(Errno) -> Void) -> Errno? {
             do {
-                try call({ Glibc.connect($0, $1, $2) }, probe.number)
-                throw Errno.addressInUse
-            } catch Errno.connectionRefused {
-                try FileCalls.unlink(path)
-                try call({ Glibc.bind($0, $1, $2) }, socket.number)
+                try call()
+                return nil
+            } catch {
+                return error
             }
+        }
+        let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
+        if let failure = outcome(of: { () throws(Errno) in try call({ Glibc.bind($0, $1, $2) }, socket.number) }) {
+            guard failure == .addressInUse else { throw failure }
+            let probe = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
+            guard outcome(of: { () throws(Errno) in try call({ Glibc.connect($0, $1, $2) }, probe.number) }) == .connectionRefused else { throw failure }
+            try FileCalls.unlink(path)
+            try call({ Glibc.bind($0, $1, $2) }, socket.number)
         }
         try unlessInterrupted { Glibc.listen(socket.number, backlog) }
         return socket
@@ -151,8 +154,9 @@ public enum SocketCalls {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener, $0, &length) }
         }
         guard status == 0 else { return nil }
+        let family = Int32(address.ss_family)
         return withUnsafeBytes(of: &address) { bytes in
-            switch Int32(address.ss_family) {
+            switch family {
             case AF_INET: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
             case AF_INET6: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
             default: nil
