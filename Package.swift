@@ -2,21 +2,62 @@
 import PackageDescription
 
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error), .swiftLanguageMode(.v6)]
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
     name: "durable-streams",
     platforms: [.macOS(.v15)],
+    products: [.executable(name: "durable-streams", targets: ["durable-streams"])],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
+        // System libraries and kernel headers.
         .target(name: "CLinux"),
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
-        .target(name: "SystemCalls", dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")], swiftSettings: strict),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+
+        // The server, from the bottom up; each depends only on what stands above it here.
+        .target(name: "SystemCalls", dependencies: ["CLinux", system], swiftSettings: strict),
+        .target(name: "Reactor", dependencies: ["CLinux", "SystemCalls", system], swiftSettings: strict),
+        .target(name: "HTTPWire", swiftSettings: strict),
+        .target(name: "StreamRules", swiftSettings: strict),
         .target(
-            name: "Reactor", dependencies: ["CLinux", "SystemCalls", .product(name: "SystemPackage", package: "swift-system")],
+            name: "StreamStore", dependencies: ["SystemCalls", "StreamRules", "CLMDB", "CISAL", system], swiftSettings: strict),
+        .target(
+            name: "StreamActors", dependencies: ["SystemCalls", "Reactor", "StreamRules", "StreamStore", system], swiftSettings: strict),
+        .target(name: "StreamHTTP", dependencies: ["HTTPWire", "StreamRules"], swiftSettings: strict),
+        .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: strict),
+        .target(
+            name: "ServerSettings",
+            dependencies: [.product(name: "Configuration", package: "swift-configuration"), arguments, logging, "Yams", system],
             swiftSettings: strict),
+        .target(
+            name: "Server",
+            dependencies: [
+                "CLinux", "SystemCalls", "Reactor", "HTTPWire", "StreamRules", "StreamStore", "StreamActors", "StreamHTTP", "Systemd",
+                "ServerSettings", logging, system,
+            ], swiftSettings: strict),
+        .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
+        .executableTarget(
+            name: "durable-streams", dependencies: ["Server", "ServerSettings", "StreamClient", "SystemCalls", arguments, logging], swiftSettings: strict),
+
+        // Tools of the tests.
+        .target(name: "HTTPWireTesting", dependencies: ["HTTPWire"], swiftSettings: strict),
+        .executableTarget(name: "http-parse-check", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
+        .executableTarget(name: "http-head-bench", dependencies: ["HTTPWire"], swiftSettings: strict),
+
+        .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
+        .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
+        .testTarget(name: "ServerSettingsTests", dependencies: ["ServerSettings", arguments, logging, system], swiftSettings: strict),
+        .testTarget(name: "StreamClientTests", dependencies: ["StreamClient"], swiftSettings: strict),
     ]
 )

@@ -65,10 +65,10 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     public private(set) var turn: UInt64 = 0
 
     public init() throws(Errno) {
-        let epoll = epoll_create1(Int32(EPOLL_CLOEXEC.rawValue))
+        let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         if epoll < 0 { throw Errno(rawValue: errno) }
         self.epoll = Descriptor(owning: epoll)
-        let wake = eventfd(0, Int32(EFD_NONBLOCK.rawValue) | Int32(EFD_CLOEXEC.rawValue))
+        let wake = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
         if wake < 0 { throw Errno(rawValue: errno) }
         wakeDescriptor = Descriptor(owning: wake)
         events = .allocate(capacity: Int(Self.eventsPerTurn))

@@ -92,7 +92,8 @@ public enum SocketCalls {
         _ = setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
     }
 
-    public static func listenTCP(host: String, port: UInt16, backlog: Int32) throws(Errno) -> Descriptor {
+    /// `dualStack`: an IPv6 listener that takes IPv4 connections too.
+    public static func listenTCP(host: String, port: UInt16, backlog: Int32, dualStack: Bool = false) throws(Errno) -> Descriptor {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -104,7 +105,7 @@ public enum SocketCalls {
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(family, type, 0) })
         setOption(socket.number, level: SOL_SOCKET, SO_REUSEADDR, 1)
-        if family == AF_INET6 { setOption(socket.number, level: Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+        if family == AF_INET6 { setOption(socket.number, level: Int32(IPPROTO_IPV6), IPV6_V6ONLY, dualStack ? 0 : 1) }
         try unlessInterrupted { Glibc.bind(socket.number, found.pointee.ai_addr, found.pointee.ai_addrlen) }
         try unlessInterrupted { Glibc.listen(socket.number, backlog) }
         return socket

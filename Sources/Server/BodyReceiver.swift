@@ -1,0 +1,92 @@
+// Collects the content of one request, up to the limit, in memory that becomes the stream's own: a body is never held twice.
+
+import HTTPWire
+import StreamStore
+
+struct BodyReceiver {
+    enum State {
+        case length(remaining: Int)
+        case chunked(ChunkedDecoder)
+    }
+    enum Progress {
+        case more
+        case complete
+        case tooLarge
+    }
+
+    private var state: State
+    private(set) var block: OwnedBytes?
+    private(set) var received = 0
+    private let limit: Int
+    /// The content is read and thrown away, because the answer is an error already.
+    let discards: Bool
+
+    init(_ framing: BodyFraming, limit: Int, wire: WireLimits, discards: Bool) {
+        self.limit = limit
+        self.discards = discards
+        switch framing {
+        case .none: state = .length(remaining: 0)
+        case .length(let count):
+            state = .length(remaining: count)
+            if !discards, count > 0 { block = OwnedBytes(capacity: count) }
+        case .chunked: state = .chunked(ChunkedDecoder(limits: wire))
+        }
+    }
+
+    /// Takes from the front of `bytes`; `consumed` is how much.
+    mutating func take(_ bytes: UnsafeRawBufferPointer, consumed: inout Int) throws(HTTPRefusal) -> Progress {
+        consumed = 0
+        switch state {
+        case .length(let remaining):
+            let count = min(remaining, bytes.count)
+            keep(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+            consumed = count
+            state = .length(remaining: remaining - count)
+            return remaining == count ? .complete : .more
+        case .chunked(var decoder):
+            while true {
+                var step = 0
+                let rest = UnsafeRawBufferPointer(rebasing: bytes[consumed...])
+                let event = try decoder.next(rest, consumed: &step)
+                switch event {
+                case .needMore:
+                    consumed += step
+                    state = .chunked(decoder)
+                    return .more
+                case .content(let range):
+                    if received + range.count > limit { return .tooLarge }
+                    if !discards, block == nil { block = OwnedBytes(capacity: max(4096, range.count)) }
+                    keep(UnsafeRawBufferPointer(rebasing: rest[range]))
+                    consumed += step
+                case .finished:
+                    consumed += step
+                    state = .chunked(decoder)
+                    return .complete
+                }
+            }
+        }
+    }
+
+    private mutating func keep(_ bytes: UnsafeRawBufferPointer) {
+        received += bytes.count
+        guard !discards, let block, let source = bytes.baseAddress, bytes.count > 0 else { return }
+        if block.count + bytes.count > block.capacity { block.grow(to: max(block.capacity * 2, block.count + bytes.count)) }
+        (block.base + block.count).copyMemory(from: source, byteCount: bytes.count)
+        block.count += bytes.count
+    }
+
+    /// Where the socket may be read into directly: the rest of a body of known length.
+    var directTarget: UnsafeMutableRawBufferPointer? {
+        guard case .length(let remaining) = state, remaining > 0, let block else { return nil }
+        return UnsafeMutableRawBufferPointer(start: block.base + block.count, count: remaining)
+    }
+
+    /// `count` bytes have been read into `directTarget`.
+    mutating func tookDirectly(_ count: Int) -> Progress {
+        guard case .length(let remaining) = state else { preconditionFailure("only a body of known length is read directly") }
+        block!.count += count
+        received += count
+        state = .length(remaining: remaining - count)
+        return remaining == count ? .complete : .more
+    }
+}

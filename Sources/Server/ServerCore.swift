@@ -1,0 +1,249 @@
+// What all connections of one server share: the loop, the parser's and encoder's memory, the deadlines, the streams.
+//
+// @unchecked Sendable: confined to the reactor, like the connections.
+
+import HTTPWire
+import Logging
+import Reactor
+import StreamActors
+import StreamHTTP
+import StreamRules
+import StreamStore
+import SystemCalls
+import SystemPackage
+
+final class ServerCore: @unchecked Sendable {
+    let loop: EventLoop
+    let limits: ServerLimits
+    let registry: StreamRegistry
+    let checkpointer: Checkpointer
+    let dispatcher: any Dispatcher
+    let logger: Logger
+    var router: Router
+    var responder: Responder
+
+    /// Shared by all connections within one turn: nothing in them outlives the call that filled them.
+    let receiveBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
+    var requestHead = RequestHead()
+    var head = ResponseHead()
+    var output: [UInt8] = []
+
+    var wheel: DeadlineWheel
+    private var connections: [Connection?] = []
+    private(set) var connectionCount = 0
+    private var lastGeneration: UInt32 = 0
+    private var postponed: [Connection] = []
+    private var postponedEvents: [Connection] = []
+    var requestCount: UInt64 = 0
+    private(set) var isDraining = false
+    var onConnectionsGone: (() -> Void)?
+
+    /// Bodies up to this size are copied behind their head.
+    static let copyLimit = 64 * 1024
+    static let closingBracket: ByteSlice = ByteSlice(block: OwnedBytes(copying: [UInt8(ascii: "]")]), offset: 0, count: 1)
+
+    init(
+        loop: EventLoop, limits: ServerLimits, registry: StreamRegistry, checkpointer: Checkpointer, dispatcher: any Dispatcher,
+        responder: ResponderSettings, logger: Logger
+    ) {
+        self.loop = loop
+        self.limits = limits
+        self.registry = registry
+        self.checkpointer = checkpointer
+        self.dispatcher = dispatcher
+        self.logger = logger
+        router = Router(originMatters: responder.origins != nil)
+        self.responder = Responder(settings: responder)
+        self.responder.now = loop.wallNow
+        wheel = DeadlineWheel(now: loop.now)
+        output.reserveCapacity(4096)
+    }
+
+    deinit { receiveBuffer.deallocate() }
+
+    // MARK: Connections
+
+    func accept(_ descriptor: Int32, isTCP: Bool) {
+        if connectionCount >= limits.connections || isDraining {
+            refuseConnection(descriptor)
+            return
+        }
+        if isTCP { SocketCalls.setNoDelay(descriptor) }
+        lastGeneration &+= 1
+        let connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+        do {
+            try loop.register(descriptor, connection, for: .readable)
+        } catch {
+            logger.error("a connection could not be registered", metadata: ["error": "\(error)"])
+            _ = Descriptor(owning: descriptor)
+            return
+        }
+        while connections.count <= Int(descriptor) { connections.append(nil) }
+        connections[Int(descriptor)] = connection
+        connectionCount += 1
+    }
+
+    private var refusedConnections = 0
+    private var refusalsLoggedAt = Int64.min
+
+    /// Says 503 and closes, without reading anything.
+    private func refuseConnection(_ descriptor: Int32) {
+        let owned = Descriptor(owning: descriptor)
+        _ = responder.refuse(Problem(503, "The server has as many connections as it may have."), ResponseContext(), &head)
+        serializeHead(keepAlive: false, minorVersion: 1)
+        output += Array("The server has as many connections as it may have.\n".utf8)
+        _ = output.withUnsafeBytes { SocketCalls.send(owned.number, $0) }
+        SocketCalls.shutdownWrite(owned.number)
+        refusedConnections += 1
+        if loop.now - refusalsLoggedAt >= 10_000 || refusalsLoggedAt == .min {
+            refusalsLoggedAt = loop.now
+            logger.warning(
+                "connections are refused: the limit is reached",
+                metadata: ["limit": "\(limits.connections)", "refused": "\(refusedConnections)"])
+            refusedConnections = 0
+        }
+    }
+
+    func closed(_ connection: Connection) {
+        loop.unregister(connection.descriptor)
+        connections[Int(connection.descriptor)] = nil
+        _ = Descriptor(owning: connection.descriptor)
+        connectionCount -= 1
+        if connectionCount == 0 { onConnectionsGone?() }
+    }
+
+    func postpone(_ connection: Connection) { postponed.append(connection) }
+    func postponeEvents(_ connection: Connection) { postponedEvents.append(connection) }
+
+    // MARK: Turns
+
+    /// The end of a turn of the loop: deadlines, lookups, the journal's batch.
+    func endTurn() {
+        responder.now = loop.wallNow
+        wheel.advance(to: loop.now) { owner in
+            let descriptor = Int(UInt32(truncatingIfNeeded: owner))
+            guard descriptor < connections.count, let connection = connections[descriptor],
+                connection.generation == UInt32(owner >> 32)
+            else { return nil }
+            return connection.visit(now: loop.now)
+        }
+        registry.startLookups()
+        registry.context.journal.submit()
+        if !postponed.isEmpty || !postponedEvents.isEmpty {
+            let (requests, events) = (postponed, postponedEvents)
+            postponed = []
+            postponedEvents = []
+            dispatcher.post {
+                for connection in requests { connection.resumePostponed() }
+                for connection in events { connection.pumpEvents() }
+            }
+        }
+        checkpointer.runIfDue()
+        checkpointer.journalCommitted()
+    }
+
+    func drain() {
+        isDraining = true
+        for connection in connections { connection?.drain() }
+        if connectionCount == 0 { onConnectionsGone?() }
+    }
+
+    func failPending() {
+        for connection in connections { connection?.failPending() }
+    }
+
+    func closeAll() {
+        for connection in connections { connection?.close() }
+    }
+
+    // MARK: Responses
+
+    /// Writes `head` in HTTP/1.1 form to `output`, which it replaces.
+    func serializeHead(keepAlive: Bool, minorVersion: Int) {
+        output.removeAll(keepingCapacity: true)
+        ResponseLine.statusLine(head.status).withUTF8Buffer { output.append(contentsOf: $0) }
+        output.append(contentsOf: head.lines)
+        if let length = head.contentLength, head.status != 204, head.status != 304 { HeadEnding.contentLength(length, &output) }
+        if !keepAlive {
+            HeadEnding.close.withUTF8Buffer { output.append(contentsOf: $0) }
+        } else if minorVersion == 0 {
+            HeadEnding.keepAlive.withUTF8Buffer { output.append(contentsOf: $0) }
+        } else {
+            output.append(0x0D)
+            output.append(0x0A)
+        }
+    }
+
+    // MARK: Bytes of results
+
+    /// The pieces as memory; nil when a part has to be read from a disk. Parts in files are read into memory that lives until the next call.
+    func memory(of result: ReadResult) -> [UnsafeRawBufferPointer]? {
+        var buffers: [UnsafeRawBufferPointer] = []
+        scratch = []
+        for piece in result.pieces {
+            switch piece {
+            case .memory(let slice): buffers.append(slice.bytes)
+            case .file(let handle, let offset, let count):
+                guard let file = handle.file.descriptor else { return nil }
+                let block = OwnedBytes(capacity: count)
+                guard FileCalls.readIfCached(file, into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
+                else { return nil }
+                block.count = count
+                scratch.append(block)
+                buffers.append(block.bytes)
+            }
+        }
+        return buffers
+    }
+
+    private var scratch: [OwnedBytes] = []
+
+    /// Reads a result's pieces on a disk worker and gives them to the connection as events.
+    func loadEvents(_ result: ReadResult, for connection: Connection, tag: UInt32) {
+        dispatcher.work { [dispatcher] in
+            var slices: [ByteSlice]? = []
+            for piece in result.pieces {
+                switch piece {
+                case .memory(let slice): slices?.append(slice)
+                case .file(let handle, let offset, let count):
+                    let block = OwnedBytes(capacity: count)
+                    let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
+                    if got != count {
+                        slices = nil
+                    } else {
+                        block.count = count
+                        slices?.append(ByteSlice(block: block, offset: 0, count: count))
+                    }
+                }
+            }
+            let loaded = slices
+            dispatcher.post { connection.loadedEvents(result, loaded, tag: tag) }
+        }
+    }
+
+    /// Brings a range of a file into the page cache.
+    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for connection: Connection) {
+        dispatcher.work { [dispatcher] in
+            let block = OwnedBytes(capacity: count)
+            _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
+            dispatcher.post { connection.warmed(to: offset + count) }
+        }
+    }
+
+    func log(_ message: String, name: [UInt8]?) {
+        logger.error("\(message)", metadata: name.map { ["stream": "\(StreamLabel.text($0))"] })
+    }
+}
+
+/// How a head ends on HTTP/1.1.
+enum HeadEnding {
+    static let close: StaticString = "Connection: close\r\n\r\n"
+    static let keepAlive: StaticString = "Connection: keep-alive\r\n\r\n"
+
+    static func contentLength(_ length: Int, _ output: inout [UInt8]) {
+        output.append(contentsOf: "Content-Length: ".utf8)
+        output.append(contentsOf: String(length).utf8)
+        output.append(0x0D)
+        output.append(0x0A)
+    }
+}

@@ -1,0 +1,47 @@
+// Every bound of the connections, with its reason; from the settings, or fixed here.
+
+import HTTPWire
+import ServerSettings
+
+struct ServerLimits {
+    var wire = WireLimits()
+    var bodyBytes: Int
+    var connections: Int
+    var idleMilliseconds: Int64
+    var headerMilliseconds: Int64
+    var bodyGraceMilliseconds: Int64
+    var bodyBytesPerSecond: Int
+    var longPollMilliseconds: Int64
+    var eventsMilliseconds: Int64
+    var drainMilliseconds: Int64
+    /// A peer that takes nothing for so long is cut off: a tail of its data is in the kernel and another in our queue.
+    var writeStallMilliseconds: Int64 = 30_000
+    /// After a refusal the peer's bytes are read and dropped for so long, so that a reset does not overtake the answer.
+    var lingerMilliseconds: Int64 = 2_000
+    /// Bytes that one connection may send in one turn before the others have theirs.
+    var sendBudget = 1 << 20
+    /// Connections accepted in one turn.
+    var acceptBudget = 256
+    /// Pipelined requests of one connection answered in one turn.
+    var pipelineBudget = 64
+    /// Bytes of further requests that are kept while one is being answered.
+    var pipelineBytes = 64 * 1024
+
+    init(_ settings: Settings, connections: Int) {
+        wire.headBytes = settings.headLimit
+        wire.targetBytes = settings.targetLimit
+        bodyBytes = settings.bodyLimit
+        self.connections = connections
+        idleMilliseconds = settings.idleTimeout.milliseconds
+        headerMilliseconds = settings.headerTimeout.milliseconds
+        bodyGraceMilliseconds = settings.bodyGrace.milliseconds
+        bodyBytesPerSecond = settings.bodyMinimumRate
+        longPollMilliseconds = settings.longPollTimeout.milliseconds
+        eventsMilliseconds = settings.sseInterval.milliseconds
+        drainMilliseconds = settings.drainTimeout.milliseconds
+    }
+}
+
+extension Duration {
+    var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
+}

@@ -1,0 +1,128 @@
+// The table of all settings. One entry is the whole description of a setting; add a field to `Settings`, an entry here and a flag
+// in `SettingsOptions`, and everything else follows. The bounds keep a slip of the pen (a unit too many) from becoming an outage.
+
+import Logging
+
+extension SettingKey {
+    // MARK: Network
+
+    static let listen = list(
+        "listen", \.listen, .network, "ADDRESS", ["127.0.0.1:4437"],
+        allowed: "host:port, [v6]:port, :port (all addresses), unix:/path; port 0: the kernel chooses",
+        "Addresses to accept connections on.",
+        read: { texts throws(ValueFault) in
+            if texts.isEmpty { throw ValueFault("[]", "is empty", expected: ListenAddress.expected) }
+            var addresses: [ListenAddress] = []
+            for text in texts {
+                let address = try ListenAddress(text)
+                if address.port != 0, addresses.contains(address) {
+                    throw ValueFault(text, "is listed twice", expected: "each address once")
+                }
+                addresses.append(address)
+            }
+            return addresses
+        },
+        write: { $0.map(\.description) })
+    static let portFile = path(
+        "port-file", \.portFile, .network, "FILE", "File that receives the bound TCP port once the server accepts connections.")
+    static let corsOrigins = list(
+        "cors-origins", \.corsOrigins, .network, "ORIGIN", ["*"], allowed: "* or origins such as https://app.example.com",
+        "Origins whose pages may use the server (CORS).",
+        read: { texts throws(ValueFault) in try CORSOrigins(texts) }, write: { $0.texts })
+    static let cacheVisibility = choice(
+        "cache-visibility", \.cacheVisibility, .network, .public, "Whether shared caches may keep what was read.")
+
+    // MARK: Storage
+
+    static let dataDirectory = path(
+        "data-dir", \.dataDirectory, .storage, "DIR", "Directory of all data; serve needs one, dev uses a temporary one without it.")
+    static let durability = choice(
+        "durability", \.durability, .storage, .always, dev: Durability.none,
+        "When an append is acknowledged: after the sync that covers it, or without one.")
+    static let segmentSize = size(
+        "segment-size", \.segmentSize, .storage, "64MiB", (4 << 10)...(16 << 30),
+        because: "small ones make many files, large ones are given back late",
+        "Size at which a stream's segment file is followed by the next.")
+    static let journalSize = size(
+        "journal-size", \.journalSize, .storage, "256MiB", dev: "32MiB", (1 << 20)...(64 << 30),
+        because: "recovery replays it; it is allocated in advance", "Space for the journal that all streams share.")
+    static let tailBufferBudget = size(
+        "tail-buffer-budget", \.tailBufferBudget, .storage, "256MiB", (1 << 20)...(1 << 40), because: "it is held in memory",
+        "Memory for all bytes that are not in segments yet, together.")
+    static let descriptorCache = count(
+        "descriptor-cache", \.descriptorCache, .storage, "512", 8...1_000_000, because: "each is a file descriptor",
+        "Segment files kept open.")
+    static let checkpointInterval = duration(
+        "checkpoint-interval", \.checkpointInterval, .storage, "30s", .milliseconds(100)...(.seconds(3600)),
+        because: "what lies behind it is replayed at start", "Longest time between checkpoints.")
+    static let diskWorkers = count(
+        "disk-workers", \.diskWorkers, .storage, "4", 1...64, because: "each is a thread", "Threads for file operations that may block.")
+
+    // MARK: Reading
+
+    static let longPollTimeout = duration(
+        "long-poll-timeout", \.longPollTimeout, .reading, "30s", .milliseconds(1)...(.seconds(3600)),
+        because: "proxies cut silent requests off", "Time a long-poll waits for data before it is answered 204.")
+    static let sseInterval = duration(
+        "sse-interval", \.sseInterval, .reading, "60s", .milliseconds(10)...(.seconds(86400)),
+        because: "caches collapse requests by interval", "Time after which an SSE connection is ended, to be resumed by the client.")
+    static let chunkSize = size(
+        "chunk-size", \.chunkSize, .reading, "1MiB", (4 << 10)...(64 << 20),
+        because: "small ones cost a request each, large ones cannot be resumed within",
+        "Most bytes of one catch-up response.")
+
+    // MARK: Limits
+
+    static let bodyLimit = size(
+        "body-limit", \.bodyLimit, .limits, "64MiB", (1 << 10)...(1 << 30), because: "a body is held in memory until it is durable",
+        "Largest request body; larger ones are answered 413.")
+    static let headLimit = size(
+        "head-limit", \.headLimit, .limits, "32KiB", (4 << 10)...(1 << 20), because: "a head is held in memory",
+        "Largest request line and header fields together; larger ones are answered 431.")
+    static let targetLimit = size(
+        "target-limit", \.targetLimit, .limits, "8KiB", (4 << 10)...(64 << 10),
+        because: "a stream name of 1024 bytes, percent-encoded, has to fit", "Longest request target; longer ones are answered 414.")
+    static let connectionLimit = count(
+        "connection-limit", \.connectionLimit, .limits, "automatic", 1...10_000_000, zero: "automatic",
+        because: "automatic: what the limit of open files allows", "Most connections at once; further ones are refused.")
+
+    // MARK: Timeouts
+
+    static let idleTimeout = duration(
+        "idle-timeout", \.idleTimeout, .timeouts, "75s", .milliseconds(10)...(.seconds(86400)), because: "an idle connection costs a slot",
+        "Time without a request after which a kept-alive connection is closed.")
+    static let headerTimeout = duration(
+        "header-timeout", \.headerTimeout, .timeouts, "10s", .milliseconds(10)...(.seconds(600)),
+        because: "slow senders would take all connections", "Time in which a request's head has to arrive.")
+    static let bodyGrace = duration(
+        "body-grace", \.bodyGrace, .timeouts, "10s", .zero...(.seconds(3600)), because: "slow senders would take all connections",
+        "Time before a body's rate is measured.")
+    static let bodyMinimumRate = rate(
+        "body-minimum-rate", \.bodyMinimumRate, .timeouts, "1KiB/s", 0...(1 << 30), because: "0: no floor",
+        "Rate below which a request body is cut off after the grace period.")
+    static let drainTimeout = duration(
+        "drain-timeout", \.drainTimeout, .timeouts, "10s", .zero...(.seconds(3600)), because: "service managers wait 90s and kill",
+        "Time that open requests have to finish when the server stops.")
+
+    // MARK: Logging
+
+    static let logLevel = choice(
+        "log-level", \.logLevel, .logging, Logger.Level.info, "Least severe events that are logged, from trace to critical.")
+    static let logFormat = choice("log-format", \.logFormat, .logging, .text, "Form of a log line.")
+    static let accessLog = onOff("access-log", \.accessLog, .logging, false, "Log one line per request.")
+
+    /// Every setting, in the order in which they are printed.
+    public static let all: [SettingKey] = [
+        listen, portFile, corsOrigins, cacheVisibility,
+        dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers,
+        longPollTimeout, sseInterval, chunkSize,
+        bodyLimit, headLimit, targetLimit, connectionLimit,
+        idleTimeout, headerTimeout, bodyGrace, bodyMinimumRate, drainTimeout,
+        logLevel, logFormat, accessLog,
+    ]
+
+    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+    /// The setting with a name; nil: there is none.
+    public static func named(_ name: String) -> SettingKey? { byName[name] }
+}

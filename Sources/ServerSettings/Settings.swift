@@ -1,0 +1,92 @@
+// Every effective value of the server, typed. A value in here has been read and found within its range; what it means, its
+// default and its range are described once, in `SettingKey`'s table, and nowhere else. The mode decides the defaults.
+
+public import Logging
+public import SystemPackage
+
+/// How the server runs.
+public enum ServerMode: String, Sendable, CaseIterable {
+    /// Production: durable, data directory required.
+    case serve
+    /// Trying out and developing: nothing required, temporary data, no sync.
+    case dev
+}
+
+/// When an append is acknowledged.
+public enum Durability: String, Sendable, CaseIterable {
+    /// After the journal's sync that covers it.
+    case always
+    /// After the write, without sync: a power failure may lose acknowledged appends.
+    case none
+}
+
+/// The `Cache-Control` visibility of catch-up reads (PROTOCOL.md section 9).
+public enum CacheVisibility: String, Sendable, CaseIterable {
+    /// Shared caches may keep them.
+    case `public`
+    /// Only the reader's own cache may.
+    case `private`
+}
+
+/// The form of log lines.
+public enum LogFormat: String, Sendable, CaseIterable {
+    /// A message followed by key=value pairs.
+    case text
+    /// One JSON object per line.
+    case json
+}
+
+/// The server's effective settings. Sizes are bytes.
+public struct Settings: Sendable {
+    /// The mode that decided the defaults.
+    public let mode: ServerMode
+
+    public var listen: [ListenAddress] = []
+    public var portFile: FilePath?
+    public var corsOrigins: CORSOrigins = .any
+    public var cacheVisibility: CacheVisibility = .public
+
+    /// nil in dev mode: a temporary directory, removed at exit. Never nil in serve mode once `SettingsSources` has read it.
+    public var dataDirectory: FilePath?
+    public var durability: Durability = .always
+    public var segmentSize = 0
+    public var journalSize = 0
+    public var tailBufferBudget = 0
+    public var descriptorCache = 0
+    public var checkpointInterval: Duration = .zero
+    public var diskWorkers = 0
+
+    public var longPollTimeout: Duration = .zero
+    public var sseInterval: Duration = .zero
+    public var chunkSize = 0
+
+    public var bodyLimit = 0
+    public var headLimit = 0
+    public var targetLimit = 0
+    /// 0: derived from the descriptor limit, see `DescriptorBudget`.
+    public var connectionLimit = 0
+
+    public var idleTimeout: Duration = .zero
+    public var headerTimeout: Duration = .zero
+    public var bodyGrace: Duration = .zero
+    /// Bytes per second; 0: no floor.
+    public var bodyMinimumRate = 0
+    public var drainTimeout: Duration = .zero
+
+    public var logLevel: Logger.Level = .info
+    public var logFormat: LogFormat = .text
+    public var accessLog = false
+
+    /// The defaults of a mode. The data directory is nil.
+    public init(mode: ServerMode) {
+        self.mode = mode
+        for key in SettingKey.all {
+            guard let texts = key.standard(in: mode) else { continue }
+            do {
+                try key.read(texts, &self)
+            } catch {
+                preconditionFailure("the default of \(key.name) is within its range: \(error)")
+            }
+        }
+    }
+}

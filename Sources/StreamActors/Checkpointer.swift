@@ -1,0 +1,230 @@
+// The checkpoint: brings the catalog up to the journal, so that the journal can be dropped.
+//
+//     capture dirty streams ─▶ wait until the journal has committed all that was captured ─▶ flush the large ones
+//       ─▶ commit entries to the catalog, batch by batch ─▶ with the last: the mark (cutoff LSN) ─▶ release journal files
+//
+// It is fuzzy: the server goes on, and a stream that changes after its capture is dirty again. Each entry carries the LSN it contains,
+// so replay skips what is in it already. Invariant: when the mark says LSN c, every record up to c is contained in an entry, or belongs
+// to a stream whose delete is durable.
+//
+// @unchecked Sendable: confined to the reactor, like `StreamContext`.
+
+import Reactor
+import StreamRules
+import StreamStore
+
+public final class Checkpointer: @unchecked Sendable {
+    private let context: StreamContext
+    private let registry: StreamRegistry
+    private var running = false
+    private var queue: [StreamActor] = []
+    private var captures: [StreamActor.Capture] = []
+    private var busy = 0
+    private var cutoff: UInt64 = 0
+    private var highestLSN: UInt64 = 0
+    private var failed = false
+    private var flushes: [Int] = []
+    private var flushesOut = 0
+    private var waitingForCommit = false
+    private var completions: [@Sendable (Bool) -> Void] = []
+    private var bytesAtLast = 0
+    private var lastAt: Int64
+    private var lastMark: UInt64 = 0
+    public private(set) var count = 0
+
+    public init(context: StreamContext, registry: StreamRegistry) {
+        self.context = context
+        self.registry = registry
+        lastAt = context.loop.now
+    }
+
+    /// Starts a checkpoint when one is due. Cheap; called at the end of each turn and once a second.
+    public func runIfDue() {
+        if running { return }
+        let written = context.journal.bytesSubmitted - bytesAtLast
+        if written > context.limits.journalSize / 2 || context.tailFootprint > context.limits.tailBufferBudget
+            && context.loop.now - lastAt > 1_000
+        {
+            run()
+        } else if context.loop.now - lastAt >= context.limits.checkpointMilliseconds {
+            if context.dirty.isEmpty && context.deletedIDs.isEmpty { lastAt = context.loop.now } else { run() }
+        }
+    }
+
+    /// Whether something has changed since the last capture.
+    public var hasWork: Bool { !context.dirty.isEmpty || !context.deletedIDs.isEmpty }
+
+    /// Starts a checkpoint, or joins the one that runs. `then` gets whether it succeeded.
+    public func run(_ then: (@Sendable (Bool) -> Void)? = nil) {
+        if let then { completions.append(then) }
+        if running { return }
+        running = true
+        failed = false
+        bytesAtLast = context.journal.bytesSubmitted
+        lastAt = context.loop.now
+        cutoff = context.journal.committedLSN
+        highestLSN = 0
+        captures = []
+        queue = context.dirty
+        context.dirty = []
+        captureSome()
+    }
+
+    /// A slice per turn, so that many dirty streams stall nobody.
+    private func captureSome() {
+        for _ in 0..<min(256, queue.count) { capture(queue.removeLast()) }
+        if queue.isEmpty { captured() } else { context.dispatcher.post { self.captureSome() } }
+    }
+
+    private func capture(_ stream: StreamActor) {
+        switch context.loop.isolated(stream, { $0.capture() }) {
+        case .gone: break
+        case .captured(let capture):
+            highestLSN = max(highestLSN, capture.image.appliedLSN)
+            captures.append(capture)
+        case .busy:
+            busy += 1
+            context.loop.isolated(stream) {
+                $0.whenFlushed {
+                    self.busy -= 1
+                    self.capture(stream)
+                    self.captured()
+                }
+            }
+        }
+    }
+
+    private func captured() {
+        guard queue.isEmpty, busy == 0, !waitingForCommit else { return }
+        waitingForCommit = true
+        waitForCommit()
+    }
+
+    private func waitForCommit() {
+        if context.journal.failure != nil {
+            finish(false)
+            return
+        }
+        if context.journal.committedLSN >= highestLSN {
+            flushes = captures.indices.filter { captures[$0].needsFlush }
+            flushSome()
+        } else {
+            commitWaiter = { self.waitForCommit() }
+        }
+    }
+
+    private var commitWaiter: (() -> Void)?
+
+    /// The server tells that the journal has committed more.
+    public func journalCommitted() {
+        guard let waiter = commitWaiter else { return }
+        commitWaiter = nil
+        waiter()
+    }
+
+    private func flushSome() {
+        while flushesOut < context.limits.flushConcurrency, let index = flushes.popLast() {
+            flushesOut += 1
+            let capture = captures[index]
+            let tail = capture.image.state.tail
+            context.loop.isolated(capture.stream) { stream in
+                if stream.life == .gone {
+                    stream.abandonFlush()
+                    self.flushDone(index, nil, gone: true)
+                } else {
+                    stream.runFlush(upTo: tail) { self.flushDone(index, $0, gone: false) }
+                }
+            }
+        }
+        if flushes.isEmpty && flushesOut == 0 && waitingForCommit {
+            waitingForCommit = false
+            commitSome()
+        }
+    }
+
+    private func flushDone(_ index: Int, _ result: SegmentFlush.Result?, gone: Bool) {
+        flushesOut -= 1
+        if let result {
+            captures[index].image.take(result)
+            captures[index].inline = []
+            captures[index].sealed += result.sealed
+        } else if !gone {
+            failed = true
+        } else {
+            captures[index].inline = []
+            captures[index].image.flushed = captures[index].image.state.tail
+        }
+        context.dispatcher.post { self.flushSome() }
+    }
+
+    private func commitSome() {
+        if failed {
+            finish(false)
+            return
+        }
+        // Bounded by entries and by inline bytes, so that one transaction stays small.
+        var batch: [StreamActor.Capture] = []
+        var bytes = 0
+        while batch.count < 4096, bytes < 16 << 20, let capture = captures.popLast() {
+            // A stream that has ended since is removed below; its captured segments may be gone.
+            if context.deletedIDs.contains(capture.image.id) { continue }
+            bytes += 512 + capture.inline.reduce(0) { $0 + $1.count }
+            batch.append(capture)
+        }
+        let isLast = captures.isEmpty
+        let removed = isLast ? Array(context.deletedIDs) : []
+        let mark = isLast ? CatalogMark(checkpointLSN: cutoff, nextStreamID: registry.nextStreamID) : nil
+        let changes = batch.map { CatalogChange.put($0.image, inline: $0.inline, sealed: $0.sealed) } + removed.map { .remove(id: $0) }
+        let (context, done) = (context, batch)
+        context.dispatcher.work {
+            do throws(CatalogFault) {
+                try context.catalog.commit(changes, mark: mark)
+                context.dispatcher.post { self.committed(done, removed, isLast) }
+            } catch {
+                context.dispatcher.post { self.commitFailed(done, error) }
+            }
+        }
+    }
+
+    private func committed(_ batch: [StreamActor.Capture], _ removed: [UInt64], _ isLast: Bool) {
+        for capture in batch where !capture.sealed.isEmpty {
+            context.loop.isolated(capture.stream) { $0.saved(capture.sealed) }
+        }
+        for id in removed { context.deletedIDs.remove(id) }
+        if !isLast {
+            commitSome()
+            return
+        }
+        lastMark = cutoff
+        context.journal.release(through: cutoff)
+        count += 1
+        finish(true)
+    }
+
+    private func commitFailed(_ batch: [StreamActor.Capture], _ fault: CatalogFault) {
+        captures += batch
+        if fault.isNoSpace {
+            context.onNote("the checkpoint is put off: \(fault)")
+        } else {
+            context.onFatal("the checkpoint failed: \(fault)")
+        }
+        finish(false)
+    }
+
+    private func finish(_ success: Bool) {
+        running = false
+        waitingForCommit = false
+        if !success {
+            // Nothing is lost: the journal keeps all records, and the streams are tried again.
+            for index in flushes {
+                context.loop.isolated(captures[index].stream) { $0.abandonFlush() }
+            }
+            for capture in captures { context.loop.isolated(capture.stream) { $0.markDirty() } }
+        }
+        flushes = []
+        captures = []
+        let waiting = completions
+        completions = []
+        for then in waiting { then(success) }
+    }
+}

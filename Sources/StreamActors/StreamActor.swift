@@ -1,0 +1,461 @@
+// One stream: the only place where its state is read or changed, on the reactor's thread.
+//
+//     image (accepted) ──journal commit──▶ durable view ──▶ readers
+//
+// `image` is the stream as accepted: checks are made against it, and it runs ahead of the disk by what is in the journal's hands.
+// `durableTail` and `durableClosed` are what readers may see. Every answer to a writer waits in `pending` until all that it was derived
+// from is durable; so nobody ever learns of a state that a crash could take back.
+//
+// Lives:  creating ─commit─▶ present ─delete accepted─▶ deleting ─commit─▶ gone
+// A command that meets `creating` (reads) or `deleting` (all but reads) waits for the commit and is then executed anew.
+// Invariants: pending LSNs ascend; durableTail <= image.state.tail; tail buffer start <= image.flushed <= durableTail.
+
+import Reactor
+import StreamRules
+import StreamStore
+import SystemPackage
+
+public actor StreamActor {
+    enum Life { case creating, present, deleting, gone }
+
+    enum PendingKind {
+        case answer(Outcome)
+        case execute(StreamCommand, Content)
+        case nothing
+    }
+
+    struct Pending {
+        let lsn: UInt64
+        /// Tail and closed flag once this is durable.
+        let tail: UInt64
+        let closed: Bool
+        let requester: (any Requester)?
+        let tag: UInt32
+        let kind: PendingKind
+    }
+
+    public nonisolated let id: UInt64
+    public nonisolated let name: [UInt8]
+    public nonisolated let contentType: ContentType
+    public nonisolated let context: StreamContext
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
+
+    var image: StreamImage
+    var life: Life
+    var durableTail: UInt64
+    var durableClosed: Bool
+    var pending: [Pending] = []
+    var pendingHead = 0
+    var polls: [any LiveReader] = []
+    var events: [any LiveReader] = []
+    /// The last access that renews a TTL, Unix milliseconds; exact, while `image.renewedUntil` is what a crash keeps.
+    var lastAccess: Int64
+    var isTouched = false
+    var isDirty = false
+    /// A flush is under way, or a checkpoint has claimed the next one.
+    var flushing = false
+    var flushQueued = false
+    var afterFlush: [@Sendable () -> Void] = []
+    var unsavedSealed: [SegmentMeta] = []
+    var countedFootprint = 0
+    var lastUsed: Int64
+    /// Reads that wait for a segment to be opened or its pages to be read, per base.
+    var openings: [UInt64: [(ReadRequest, any Requester, UInt32)]] = [:]
+
+    init(_ image: StreamImage, life: Life, context: StreamContext) {
+        id = image.id
+        name = image.name
+        contentType = image.configuration.contentType
+        self.context = context
+        self.image = image
+        self.life = life
+        durableTail = life == .creating ? 0 : image.state.tail
+        durableClosed = life == .creating ? false : image.state.closed
+        lastAccess = image.renewedUntil
+        lastUsed = context.loop.now
+    }
+
+    public var facts: StreamFacts {
+        StreamFacts(
+            id: id, contentType: contentType, tail: durableTail, closed: durableClosed, expiry: image.configuration.expiry)
+    }
+
+    var readerCount: Int { polls.count + events.count }
+
+    // MARK: Commands
+
+    /// The outcome at once, or nil when it comes later through `requester.answer`.
+    func execute(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+        lastUsed = context.loop.now
+        switch life {
+        case .gone: return context.registry.execute(command, content, requester, tag)?.outcome
+        case .deleting:
+            if case .read = command.action { break }
+            park(command, content, requester, tag)
+            return nil
+        case .creating:
+            switch command.action {
+            case .read, .metadata:
+                park(command, content, requester, tag)
+                return nil
+            default: break
+            }
+        case .present: break
+        }
+        if isExpired(at: context.loop.wallNow) {
+            expire()
+            switch command.action {
+            case .create:
+                park(command, content, requester, tag)
+                return nil
+            default: return .refused(.notFound)
+            }
+        }
+        switch command.action {
+        case .create(let request): return createAgain(request, requester, tag)
+        case .append(let request): return append(request, content, command, requester, tag)
+        case .read(let request):
+            if renewalIsDue() {
+                guard journalRenewal() else { return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL")) }
+                park(command, content, requester, tag)
+                return nil
+            }
+            return read(request, requester, tag)
+        case .metadata: return .metadata(facts)
+        case .delete: return delete(command, requester, tag)
+        }
+    }
+
+    /// Executes the command anew once all that is accepted by now is durable.
+    private func park(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+        enqueue(lsn: image.appliedLSN, requester, tag, .execute(command, content.kept))
+    }
+
+    func enqueue(lsn: UInt64, _ requester: (any Requester)?, _ tag: UInt32, _ kind: PendingKind) {
+        pending.append(
+            Pending(lsn: lsn, tail: image.state.tail, closed: image.state.closed, requester: requester, tag: tag, kind: kind))
+        touch()
+    }
+
+    /// Answers when everything accepted so far is durable: at once if it is.
+    private func answer(_ outcome: Outcome, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+        if pendingHead == pending.count { return outcome }
+        enqueue(lsn: image.appliedLSN, requester, tag, .answer(outcome))
+        return nil
+    }
+
+    private func touch() {
+        if isTouched { return }
+        isTouched = true
+        context.touched.append(self)
+    }
+
+    func markDirty() {
+        if isDirty { return }
+        isDirty = true
+        context.dirty.append(self)
+    }
+
+    // MARK: Create
+
+    /// Journals the stream's first record, for which there is room, with its first content; the answer waits for it.
+    func begin(_ record: CreateRecord, _ content: Content, _ messages: JSONMessages?, _ requester: any Requester, _ tag: UInt32) {
+        let slice = messages?.count == 0 ? nil : store(content, messages)
+        let bytes = slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        let lsn = context.journal.add(.create(record), stream: id, payload: bytes, block: slice?.block)
+        image.take(
+            AppendRecord(position: 0, time: record.time, closes: record.closed, sequence: nil, producer: nil), added: bytes, lsn: lsn)
+        lastAccess = max(lastAccess, record.time)
+        markDirty()
+        countFootprint()
+        let facts = StreamFacts(
+            id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)
+        enqueue(lsn: image.appliedLSN, requester, tag, .answer(.created(facts, new: true)))
+    }
+
+    private func createAgain(_ request: CreateRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+        let wanted = request.contentType ?? .octetStream
+        if !wanted.matches(contentType) {
+            return answer(.refused(.configurationDiffers("content type is \(contentType.text)")), requester, tag)
+        }
+        if !request.expiry.matches(image.configuration.expiry) {
+            return answer(.refused(.configurationDiffers("TTL or expiry is another")), requester, tag)
+        }
+        if request.closed != image.state.closed {
+            return answer(
+                .refused(.configurationDiffers(image.state.closed ? "stream is closed" : "stream is open")), requester, tag)
+        }
+        if renewalIsDue(), !journalRenewal() { return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL")) }
+        let facts = StreamFacts(
+            id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)
+        return answer(.created(facts, new: false), requester, tag)
+    }
+
+    // MARK: Append and close
+
+    private func append(
+        _ request: AppendRequest, _ content: Content, _ command: StreamCommand, _ requester: any Requester, _ tag: UInt32
+    ) -> Outcome? {
+        switch image.state.decide(request, streamType: contentType) {
+        case .refuse(let refusal):
+            return answer(.refused(.append(refusal, tail: image.state.tail, contentType: contentType.text)), requester, tag)
+        case .duplicate(let state):
+            return answer(
+                .appended(
+                    tail: image.state.tail, closed: image.state.closed, producer: state, stored: false, hadContent: request.hasContent),
+                requester, tag)
+        case .alreadyClosed:
+            return answer(
+                .appended(tail: image.state.tail, closed: true, producer: nil, stored: false, hadContent: false), requester, tag)
+        case .accept: break
+        }
+        var messages: JSONMessages?
+        if request.hasContent && contentType.isJSON {
+            do {
+                messages = try JSONMessages.prepare(content.bytes)
+            } catch {
+                return answer(.refused(.invalidJSON("at byte \(error.position): \(error.reason)")), requester, tag)
+            }
+            if messages!.count == 0 { return answer(.refused(.emptyJSONArray), requester, tag) }
+        }
+        let record = AppendRecord(
+            position: image.state.tail, time: context.loop.wallNow, closes: request.closes, sequence: request.sequence,
+            producer: request.producer)
+        let count = messages?.storedLength ?? content.count
+        let body = RecordBody.append(record)
+        switch context.journal.reserve(
+            JournalRecord.paddedLength(body, payload: count), urgent: count == 0, now: context.loop.now)
+        {
+        case .available: break
+        case .soon:
+            context.registry.parkForRoom(command, Self.stored(content, messages), requester, tag)
+            return nil
+        case .none: return .refused(context.registry.noRoom)
+        }
+        let slice = store(content, messages)
+        let lsn = context.journal.add(
+            body, stream: id, payload: slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0), block: slice?.block)
+        image.take(record, added: slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0), lsn: lsn)
+        lastAccess = max(lastAccess, record.time)
+        markDirty()
+        countFootprint()
+        var producer: ProducerState?
+        if let stamp = request.producer { producer = ProducerState(epoch: stamp.epoch, sequence: stamp.sequence) }
+        enqueue(
+            lsn: lsn, requester, tag,
+            .answer(
+                .appended(
+                    tail: image.state.tail, closed: image.state.closed, producer: producer, stored: true, hadContent: request.hasContent)))
+        return nil
+    }
+
+    /// A parked append's content: prepared JSON cannot be prepared a second time, so it is kept in stored form, as the one array it came as.
+    static func stored(_ content: Content, _ messages: JSONMessages?) -> Content {
+        guard let messages else { return content.kept }
+        let block = OwnedBytes(capacity: messages.storedLength + 1)
+        let out = UnsafeMutableRawBufferPointer(start: block.base + 1, count: messages.storedLength)
+        messages.write(UnsafeRawBufferPointer(content.bytes), to: out)
+        // `[` m1,\n m2,\n → `[m1,\nm2 ]`: valid JSON with the same messages.
+        block.base.storeBytes(of: UInt8(ascii: "["), as: UInt8.self)
+        block.base.storeBytes(of: UInt8(ascii: " "), toByteOffset: messages.storedLength - 1, as: UInt8.self)
+        block.base.storeBytes(of: UInt8(ascii: "]"), toByteOffset: messages.storedLength, as: UInt8.self)
+        block.count = messages.storedLength + 1
+        return .owned(block)
+    }
+
+    /// Puts the content in stored form behind the tail, in one block; a large body's own memory becomes that block.
+    private func store(_ content: Content, _ messages: JSONMessages?) -> ByteSlice? {
+        if content.count == 0 { return nil }
+        let start = image.state.tail
+        if let messages {
+            if case .owned(let block) = content, messages.storedLength >= TailBuffer.adoptionThreshold {
+                let prepared = block.count
+                block.grow(to: messages.storedLength)
+                messages.writeInPlace(
+                    UnsafeMutableRawBufferPointer(start: block.base, count: block.capacity), preparedCount: prepared)
+                block.count = messages.storedLength
+                image.tail.adopt(block)
+            } else {
+                let bytes = UnsafeRawBufferPointer(content.bytes)
+                image.tail.append(count: messages.storedLength) { messages.write(bytes, to: $0) }
+            }
+            return image.tail.lastSlice(from: start, to: start + UInt64(messages.storedLength))
+        }
+        if case .owned(let block) = content, block.count >= TailBuffer.adoptionThreshold {
+            image.tail.adopt(block)
+        } else {
+            image.tail.append(UnsafeRawBufferPointer(content.bytes))
+        }
+        return image.tail.lastSlice(from: start, to: start + UInt64(content.count))
+    }
+
+    // MARK: Delete and expiry
+
+    private func delete(_ command: StreamCommand, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+        guard journalDelete() else { return .refused(context.registry.noRoom) }
+        enqueue(lsn: image.appliedLSN, requester, tag, .answer(.deleted))
+        return nil
+    }
+
+    private func journalDelete() -> Bool {
+        let body = RecordBody.delete(time: context.loop.wallNow)
+        guard context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now) == .available
+        else { return false }
+        image.appliedLSN = context.journal.add(body, stream: id, payload: UnsafeRawBufferPointer(start: nil, count: 0))
+        life = .deleting
+        return true
+    }
+
+    func isExpired(at now: Int64) -> Bool {
+        guard life == .present || life == .creating else { return false }
+        if readerCount > 0, case .timeToLive = image.configuration.expiry { return false }
+        guard let deadline = image.configuration.expiry.deadline(renewed: lastAccess) else { return false }
+        return now >= deadline
+    }
+
+    /// Ends an expired stream like a delete. Without room in the journal it stays, unseen, and is tried again at the next touch.
+    func expire() {
+        guard life == .present || life == .creating, journalDelete() else { return }
+        enqueue(lsn: image.appliedLSN, nil, 0, .nothing)
+    }
+
+    /// Whether an access now goes beyond what a crash would keep; otherwise the access is noted and that is all.
+    func renewalIsDue() -> Bool {
+        guard case .timeToLive = image.configuration.expiry else { return false }
+        lastAccess = max(lastAccess, context.loop.wallNow)
+        return context.loop.wallNow > image.renewedUntil
+    }
+
+    /// Records that the TTL is renewed until a little after now, so that the next accesses need no record.
+    func journalRenewal(extra: Int64 = 0) -> Bool {
+        let until = context.loop.wallNow + image.configuration.expiry.renewalGrain + extra
+        let body = RecordBody.renew(until: until)
+        guard context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now) == .available
+        else { return false }
+        image.appliedLSN = context.journal.add(body, stream: id, payload: UnsafeRawBufferPointer(start: nil, count: 0))
+        image.renewedUntil = until
+        markDirty()
+        enqueue(lsn: image.appliedLSN, nil, 0, .nothing)
+        return true
+    }
+
+    // MARK: Commit
+
+    /// Everything up to `lsn` is durable.
+    func committed(through lsn: UInt64) {
+        isTouched = false
+        let before = durableTail
+        let wasClosed = durableClosed
+        let first = pendingHead
+        var ends: [UInt64] = []
+        while pendingHead < pending.count, pending[pendingHead].lsn <= lsn {
+            if pending[pendingHead].tail > durableTail {
+                durableTail = pending[pendingHead].tail
+                if readerCount > 0 { ends.append(durableTail) }
+            }
+            durableClosed = pending[pendingHead].closed
+            pendingHead += 1
+        }
+        let last = pendingHead
+        if life == .creating, last > first { life = .present }
+        let ended = life == .deleting && last == pending.count
+        if ended {
+            life = .gone
+            context.registry.streamEnded(self)
+        }
+        // Answering may bring the next request of a connection, which adds to `pending`; what is answered here keeps its place.
+        for index in first..<last {
+            let item = pending[index]
+            switch item.kind {
+            case .nothing: break
+            case .answer(let outcome): item.requester!.answer(outcome, from: self, tag: item.tag)
+            case .execute(let command, let content):
+                if let done = context.registry.execute(command, content, item.requester!, item.tag) {
+                    item.requester!.answer(done.outcome, from: done.stream, tag: item.tag)
+                }
+            }
+        }
+        if pendingHead == pending.count {
+            pending.removeAll(keepingCapacity: pending.count <= 256)
+            pendingHead = 0
+        } else if pendingHead >= 256 {
+            pending.removeFirst(pendingHead)
+            pendingHead = 0
+        }
+        if pendingHead < pending.count { touch() }
+        if readerCount > 0, ended || durableTail != before || durableClosed != wasClosed { publish(from: before, ends: ends, deleted: ended) }
+        if ended { removeFiles() }
+        if durableTail - image.flushed >= UInt64(context.limits.flushThreshold) { queueFlush() }
+    }
+
+    private func publish(from: UInt64, ends: [UInt64], deleted: Bool) {
+        let publication = Publication(
+            facts: facts, from: from, appendEnds: ends, slices: deleted ? [] : image.tail.slices(from: from, to: durableTail),
+            deleted: deleted)
+        let woken = polls
+        polls = []
+        for reader in woken { reader.waiterIndex = -1 }
+        let listeners = events
+        if deleted {
+            events = []
+            for reader in listeners { reader.waiterIndex = -1 }
+        }
+        lastAccess = max(lastAccess, context.loop.wallNow)
+        context.sink?.publish(publication, polls: woken, events: listeners, stream: self)
+        if readerCount == 0 { context.liveTTL[id] = nil }
+    }
+
+    // MARK: Readers
+
+    func join(_ reader: any LiveReader, mode: ReadRequest.Mode, at position: UInt64) {
+        reader.livePosition = position
+        if mode == .longPoll {
+            reader.waiterIndex = polls.count
+            polls.append(reader)
+        } else {
+            reader.waiterIndex = events.count
+            events.append(reader)
+        }
+        if case .timeToLive = image.configuration.expiry { context.liveTTL[id] = self }
+    }
+
+    /// The reader stops waiting (time-out, disconnect, or it fell behind). Constant time.
+    public func leave(_ reader: any LiveReader, mode: ReadRequest.Mode) {
+        let index = reader.waiterIndex
+        guard index >= 0 else { return }
+        reader.waiterIndex = -1
+        if mode == .longPoll {
+            guard index < polls.count, polls[index] === reader else { return }
+            polls.swapAt(index, polls.count - 1)
+            polls.removeLast()
+            if index < polls.count { polls[index].waiterIndex = index }
+        } else {
+            guard index < events.count, events[index] === reader else { return }
+            events.swapAt(index, events.count - 1)
+            events.removeLast()
+            if index < events.count { events[index].waiterIndex = index }
+        }
+        lastAccess = max(lastAccess, context.loop.wallNow)
+        if readerCount == 0 { context.liveTTL[id] = nil }
+    }
+
+    /// Keeps a stream with waiting readers renewed on disk; called about once a second.
+    func renewWhileLive() {
+        guard readerCount > 0, life == .present else { return }
+        lastAccess = max(lastAccess, context.loop.wallNow)
+        if image.renewedUntil < context.loop.wallNow + 2_000 { _ = journalRenewal(extra: 2_000) }
+    }
+
+    // MARK: Memory
+
+    func countFootprint() {
+        context.tailFootprint += image.tail.footprint - countedFootprint
+        countedFootprint = image.tail.footprint
+    }
+
+    /// Whether the stream can be dropped from memory without losing anything.
+    var isIdle: Bool {
+        life == .present && !isDirty && pendingHead == pending.count && readerCount == 0 && !flushing && !flushQueued && openings.isEmpty
+            && unsavedSealed.isEmpty
+    }
+}

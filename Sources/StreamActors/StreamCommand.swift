@@ -1,0 +1,123 @@
+// What is asked of a stream, and what it answers: streams and no HTTP.
+
+import StreamRules
+import StreamStore
+
+public struct StreamCommand: Sendable {
+    public enum Action: Sendable {
+        case create(CreateRequest)
+        case append(AppendRequest)
+        case read(ReadRequest)
+        case metadata
+        case delete
+    }
+
+    public let name: [UInt8]
+    public let action: Action
+
+    public init(name: [UInt8], action: Action) {
+        self.name = name
+        self.action = action
+    }
+}
+
+/// The body of a request.
+///
+/// @unchecked Sendable: a borrowed body is used only within the synchronous call it is given to, on the reactor's thread; whoever keeps it
+/// longer calls `kept` first.
+public enum Content: @unchecked Sendable {
+    case none
+    /// Bytes in the receive buffer; may be changed in place.
+    case borrowed(UnsafeMutableRawBufferPointer)
+    case owned(OwnedBytes)
+
+    public var count: Int {
+        switch self {
+        case .none: 0
+        case .borrowed(let bytes): bytes.count
+        case .owned(let block): block.count
+        }
+    }
+
+    var bytes: UnsafeMutableRawBufferPointer {
+        switch self {
+        case .none: UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        case .borrowed(let bytes): bytes
+        case .owned(let block): UnsafeMutableRawBufferPointer(start: block.base, count: block.count)
+        }
+    }
+
+    /// The same content in memory of its own.
+    public var kept: Content {
+        if case .borrowed(let bytes) = self { return .owned(OwnedBytes(copying: UnsafeRawBufferPointer(bytes))) }
+        return self
+    }
+}
+
+public struct ReadResult: Sendable {
+    public let facts: StreamFacts
+    public let from: UInt64
+    /// End of what this answer holds.
+    public let to: UInt64
+    public let pieces: [ReadPiece]
+    /// The range can never be answered differently: its end is the end of a chunk.
+    public let immutable: Bool
+
+    public var upToDate: Bool { to == facts.tail }
+    public var closed: Bool { upToDate && facts.closed }
+}
+
+/// A contiguous part of an answer, in memory or in a segment file.
+public enum ReadPiece: Sendable {
+    case memory(ByteSlice)
+    case file(SegmentHandle, offset: Int, count: Int)
+
+    public var count: Int {
+        switch self {
+        case .memory(let slice): slice.count
+        case .file(_, _, let count): count
+        }
+    }
+}
+
+public enum Outcome: Sendable {
+    case created(StreamFacts, new: Bool)
+    /// `stored` is false for a duplicate and for closing what is closed.
+    case appended(tail: UInt64, closed: Bool, producer: ProducerState?, stored: Bool, hadContent: Bool)
+    case deleted
+    case metadata(StreamFacts)
+    case read(ReadResult)
+    /// A live read at the tail of an open stream waits; the reader is registered at this position.
+    case waiting(StreamFacts)
+    case refused(Refusal)
+}
+
+/// Whoever asked. Confined to the reactor; Sendable so that an actor can keep it until the answer is due.
+public protocol Requester: AnyObject, Sendable {
+    /// The answer to the request that was made with `tag`. A requester that is gone by now ignores it.
+    func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32)
+}
+
+/// A requester that waits for what comes next.
+public protocol LiveReader: Requester {
+    /// Where it is among the stream's waiters; kept by the stream.
+    var waiterIndex: Int { get set }
+    /// Position up to which it has everything.
+    var livePosition: UInt64 { get set }
+}
+
+/// What became visible in one group commit, for all of a stream's readers at once.
+public struct Publication: Sendable {
+    public let facts: StreamFacts
+    public let from: UInt64
+    /// Ends of the appends that became visible, ascending; the last is the new tail. Empty when only the end of the stream came.
+    public let appendEnds: [UInt64]
+    /// The bytes of [from, tail).
+    public let slices: [ByteSlice]
+    public let deleted: Bool
+}
+
+public protocol LiveSink: AnyObject {
+    /// `polls` have been taken off the stream's list; `events` stay on it until they leave. Each reader is woken at most once per call.
+    func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor)
+}

@@ -1,0 +1,88 @@
+// What all the streams of one server share: the journal, the segments' descriptors, budgets, and the way to the readers.
+//
+// @unchecked Sendable: confined to the reactor. It is used by stream actors (whose executor the reactor is), by the registry and the
+// checkpointer, all of which run on the loop's thread; `EventLoop.isolated` checks that at every entry into an actor.
+
+import Reactor
+import StreamRules
+import StreamStore
+import SystemPackage
+
+public struct StoreLimits: Sendable {
+    public var chunkSize: UInt32 = 1 << 20
+    public var segmentSize = 64 << 20
+    public var journalSize = 256 << 20
+    /// All tail buffers together, bytes.
+    public var tailBufferBudget = 256 << 20
+    public var descriptorCache = 512
+    /// Bytes that a stream may have in the catalog instead of a segment.
+    public var inlineLimit = 4096
+    /// From so many unflushed bytes on a stream is flushed without waiting for a checkpoint.
+    public var flushThreshold = 4 << 20
+    /// Flushes under way at once.
+    public var flushConcurrency = 4
+    /// Streams kept in memory though nobody uses them.
+    public var idleStreams = 16_384
+    /// Commands that wait for a stream to be loaded or for room in the journal.
+    public var parkedCommands = 65_536
+    public var checkpointMilliseconds: Int64 = 30_000
+
+    public init() {}
+}
+
+public final class StreamContext: @unchecked Sendable {
+    public let loop: EventLoop
+    public let dispatcher: any Dispatcher
+    public let disk: any Disk
+    public let catalog: any Catalog
+    public let journal: Journal
+    public let streamsDirectory: String
+    public let limits: StoreLimits
+    public let syncs: Bool
+    public weak var sink: (any LiveSink)?
+
+    var descriptors: DescriptorCache
+    var touched: [StreamActor] = []
+    var dirty: [StreamActor] = []
+    /// Deleted streams whose entries are still in the catalog.
+    var deletedIDs: Set<UInt64> = []
+    var tailFootprint = 0
+    var flushesUnderWay = 0
+    var flushQueue: [StreamActor] = []
+    /// Streams with a TTL on which readers wait; renewed by `renewLiveStreams`.
+    var liveTTL: [UInt64: StreamActor] = [:]
+    unowned var registry: StreamRegistry!
+    /// A write to a segment or the catalog failed in a way after which nothing is certain; the server must end and recover.
+    public var onFatal: (String) -> Void = { _ in }
+    public var onNote: (String) -> Void = { _ in }
+
+    public init(
+        loop: EventLoop, dispatcher: any Dispatcher, disk: any Disk, catalog: any Catalog, journal: Journal, streamsDirectory: String,
+        limits: StoreLimits, syncs: Bool
+    ) {
+        self.loop = loop
+        self.dispatcher = dispatcher
+        self.disk = disk
+        self.catalog = catalog
+        self.journal = journal
+        self.streamsDirectory = streamsDirectory
+        self.limits = limits
+        self.syncs = syncs
+        descriptors = DescriptorCache(capacity: limits.descriptorCache)
+    }
+
+    /// Runs on the loop after each commit: every stream with something in the batch completes it.
+    func committed(_ lsn: UInt64) {
+        let streams = touched
+        touched = []
+        for stream in streams { loop.isolated(stream) { $0.committed(through: lsn) } }
+    }
+
+    /// Starts queued flushes while fewer than `flushConcurrency` are under way.
+    func startFlushes() {
+        while flushesUnderWay < limits.flushConcurrency, !flushQueue.isEmpty {
+            let stream = flushQueue.removeFirst()
+            loop.isolated(stream) { $0.startQueuedFlush() }
+        }
+    }
+}

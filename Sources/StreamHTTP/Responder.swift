@@ -1,0 +1,270 @@
+// From what a stream answered to the head of a response: status, fields, caching (PROTOCOL.md 1 to 4, 9, 10). One place for each.
+
+import HTTPWire
+import StreamRules
+
+public struct ResponderSettings: Sendable {
+    /// nil: any origin (`*`).
+    public var origins: [[UInt8]]?
+    public var publicCache = true
+    public var retryAfterSeconds: UInt64 = 1
+
+    public init() {}
+}
+
+/// A range of a stream, as an answer to a read describes it.
+public struct RangeFacts: Sendable {
+    public let facts: StreamFacts
+    public let from: UInt64
+    public let to: UInt64
+    public let immutable: Bool
+
+    public init(facts: StreamFacts, from: UInt64, to: UInt64, immutable: Bool) {
+        self.facts = facts
+        self.from = from
+        self.to = to
+        self.immutable = immutable
+    }
+
+    public var upToDate: Bool { to == facts.tail }
+    public var closed: Bool { upToDate && facts.closed }
+
+    /// Bytes of the body: JSON gains brackets and loses the last `,\n`.
+    public var contentLength: Int {
+        let count = Int(to - from)
+        return facts.contentType.isJSON && count == 0 ? 2 : count
+    }
+}
+
+public struct Responder: Sendable {
+    public let settings: ResponderSettings
+    private let common: [UInt8]
+    private var generator = SystemRandomNumberGenerator()
+    /// The Date line, remade when the second changes.
+    private var date: [UInt8] = []
+    private var dateSecond = Int64.min
+    /// Unix milliseconds; set once a turn.
+    public var now: Int64 = 0 {
+        didSet { if now / 1000 != dateSecond { refreshDate() } }
+    }
+
+    static let exposed =
+        "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, Location"
+
+    public init(settings: ResponderSettings) {
+        self.settings = settings
+        var lines = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+        lines += settings.origins == nil ? "Access-Control-Allow-Origin: *\r\n" : "Vary: Origin\r\n"
+        lines += "Access-Control-Expose-Headers: \(Self.exposed)\r\n"
+        common = Array(lines.utf8)
+        refreshDate()
+    }
+
+    private mutating func refreshDate() {
+        dateSecond = now / 1000
+        date = Array("Date: ".utf8) + [UInt8](repeating: 0, count: HTTPDate.count) + [0x0D, 0x0A]
+        let second = dateSecond
+        date.withUnsafeMutableBytes {
+            HTTPDate.write(unixSeconds: second, into: UnsafeMutableRawBufferPointer(rebasing: $0[6..<6 + HTTPDate.count]))
+        }
+    }
+
+    private func begin(_ status: Int, _ context: ResponseContext, _ head: inout ResponseHead) {
+        head.begin(status)
+        head.add(date)
+        head.add(common)
+        if let origins = settings.origins, let origin = context.origin, origins.contains(origin) {
+            head.field("Access-Control-Allow-Origin: ", origin)
+        }
+    }
+
+    // MARK: Answers without content
+
+    public func preflight(_ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(204, context, &head)
+        head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n")
+        head.add("Access-Control-Allow-Methods: GET, POST, PUT, DELETE, HEAD, OPTIONS\r\n")
+        head.add(
+            "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq\r\n"
+        )
+        head.add("Access-Control-Max-Age: 86400\r\n")
+    }
+
+    public func created(_ facts: StreamFacts, new: Bool, _ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(new ? 201 : 200, context, &head)
+        if let location = context.location { head.field("Location: ", location) }
+        head.field("Content-Type: ", facts.contentType.bytes)
+        head.field("Stream-Next-Offset: ", StreamOffset(position: facts.tail))
+        if facts.closed { head.add("Stream-Closed: true\r\n") }
+    }
+
+    public func appended(
+        tail: UInt64, closed: Bool, producer: ProducerState?, stored: Bool, hadContent: Bool, _ context: ResponseContext,
+        _ head: inout ResponseHead
+    ) {
+        begin(producer != nil && stored && hadContent ? 200 : 204, context, &head)
+        head.field("Stream-Next-Offset: ", StreamOffset(position: tail))
+        if closed { head.add("Stream-Closed: true\r\n") }
+        if let producer {
+            head.field("Producer-Epoch: ", producer.epoch)
+            head.field("Producer-Seq: ", producer.sequence)
+        }
+    }
+
+    public func deleted(_ context: ResponseContext, _ head: inout ResponseHead) { begin(204, context, &head) }
+
+    public func metadata(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(200, context, &head)
+        head.field("Content-Type: ", facts.contentType.bytes)
+        head.field("Stream-Next-Offset: ", StreamOffset(position: facts.tail))
+        head.add("Cache-Control: no-store\r\n")
+        switch facts.expiry {
+        case .never: break
+        case .timeToLive(let seconds): head.field("Stream-TTL: ", seconds)
+        case .at(_, let text): head.field("Stream-Expires-At: ", text)
+        }
+        if facts.closed { head.add("Stream-Closed: true\r\n") }
+        head.contentLength = nil
+    }
+
+    // MARK: Reads
+
+    /// false when the client has it already: the head is a 304 and there is no body.
+    public mutating func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> Bool {
+        let etag = context.fromNow ? [] : Self.etag(range)
+        var matches = false
+        if !etag.isEmpty, let wanted = context.ifNoneMatch {
+            matches = wanted.withUnsafeBytes { list in etag.withUnsafeBytes { EntityTags.matches(ifNoneMatch: list, etag: $0) } }
+        }
+        begin(matches ? 304 : 200, context, &head)
+        head.field("Content-Type: ", range.facts.contentType.bytes)
+        head.field("Stream-Next-Offset: ", StreamOffset(position: range.to))
+        if !etag.isEmpty { head.field("ETag: ", etag) }
+        cacheControl(range, context, &head)
+        if range.upToDate { head.add("Stream-Up-To-Date: true\r\n") }
+        if range.closed { head.add("Stream-Closed: true\r\n") }
+        if context.isLive, !range.closed { cursor(context, &head) }
+        head.contentLength = matches ? nil : range.contentLength
+        return !matches
+    }
+
+    private func cacheControl(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
+        if context.fromNow {
+            head.add("Cache-Control: no-store\r\n")
+        } else if range.from == range.to {
+            head.add("Cache-Control: no-cache\r\n")
+        } else if range.immutable {
+            head.add(
+                settings.publicCache
+                    ? "Cache-Control: public, max-age=31536000, immutable\r\n" : "Cache-Control: private, max-age=31536000, immutable\r\n")
+        } else {
+            head.add(
+                settings.publicCache
+                    ? "Cache-Control: public, max-age=60, stale-while-revalidate=300\r\n"
+                    : "Cache-Control: private, max-age=60, stale-while-revalidate=300\r\n")
+        }
+    }
+
+    /// `"<incarnation>-<from>-<to>"`, with `-c` when the range reaches the end of a closed stream.
+    static func etag(_ range: RangeFacts) -> [UInt8] {
+        var tag = ResponseHead()
+        tag.add("\"")
+        tag.add(hex: range.facts.id)
+        tag.add("-")
+        tag.add(hex: range.from)
+        tag.add("-")
+        tag.add(hex: range.to)
+        tag.add(range.closed ? "-c\"" : "\"")
+        return tag.lines
+    }
+
+    private mutating func cursor(_ context: ResponseContext, _ head: inout ResponseHead) {
+        head.field("Stream-Cursor: ", nextCursor(context))
+    }
+
+    public mutating func nextCursor(_ context: ResponseContext) -> UInt64 {
+        StreamCursor.answer(client: context.cursor, now: now, random: &generator)
+    }
+
+    /// A long-poll that ends without data: the time is over, or the stream is closed.
+    public mutating func nothing(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(204, context, &head)
+        head.field("Stream-Next-Offset: ", StreamOffset(position: facts.tail))
+        head.add("Stream-Up-To-Date: true\r\nCache-Control: no-store\r\n")
+        if facts.closed {
+            head.add("Stream-Closed: true\r\n")
+        } else {
+            cursor(context, &head)
+        }
+    }
+
+    public func events(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(200, context, &head)
+        head.add("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")
+        if !facts.contentType.isText && !facts.contentType.isJSON { head.add("Stream-SSE-Data-Encoding: base64\r\n") }
+        head.contentLength = nil
+    }
+
+    // MARK: Refusals
+
+    /// Returns the body.
+    public func refuse(_ problem: Problem, _ context: ResponseContext, _ head: inout ResponseHead) -> [UInt8] {
+        begin(problem.status, context, &head)
+        let isReserved = problem.status == 404 && problem.text == StreamNameFault.reserved.reason
+        let body = isReserved ? Array("{\"error\":\"\(problem.text)\"}\n".utf8) : Array((problem.text + "\n").utf8)
+        head.add(isReserved ? "Content-Type: application/json\r\n" : "Content-Type: text/plain; charset=utf-8\r\n")
+        head.add("Cache-Control: no-store\r\n")
+        if problem.status == 405 { head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n") }
+        if problem.status == 503 || problem.status == 507 { head.field("Retry-After: ", settings.retryAfterSeconds) }
+        head.contentLength = body.count
+        return body
+    }
+
+    public func refuse(_ refusal: Refusal, _ context: ResponseContext, _ head: inout ResponseHead) -> [UInt8] {
+        let body = refuse(RefusalTable.problem(refusal), context, &head)
+        guard case .append(let reason, let tail, _) = refusal else { return body }
+        switch reason {
+        case .closed:
+            head.add("Stream-Closed: true\r\n")
+            head.field("Stream-Next-Offset: ", StreamOffset(position: tail))
+        case .staleEpoch(let current): head.field("Producer-Epoch: ", current)
+        case .producerGap(let expected, let received):
+            head.field("Producer-Expected-Seq: ", expected)
+            head.field("Producer-Received-Seq: ", received)
+        default: break
+        }
+        return body
+    }
+}
+
+/// The one table from refusals to status and words.
+public enum RefusalTable {
+    public static func problem(_ refusal: Refusal) -> Problem {
+        switch refusal {
+        case .notFound: Problem(404, "There is no stream of this name.")
+        case .configurationDiffers(let what):
+            Problem(409, "The stream exists with another configuration: its \(what). Expected a PUT with the same content type, TTL or expiry and closed status.")
+        case .append(.closed, _, _): Problem(409, "The stream is closed; nothing can be appended.")
+        case .append(.contentTypeDiffers, _, let type):
+            Problem(409, "The header Content-Type does not match the stream's; expected \(type).")
+        case .append(.sequenceNotGreater, _, _):
+            Problem(409, "The header Stream-Seq is not greater than the last one accepted; expected a greater one, compared bytewise.")
+        case .append(.staleEpoch(let current), _, _):
+            Problem(403, "The header Producer-Epoch is stale; expected \(current) or greater.")
+        case .append(.newEpochNotAtZero, _, _):
+            Problem(400, "The header Producer-Seq must be 0 with a new Producer-Epoch.")
+        case .append(.producerGap(let expected, let received), _, _):
+            Problem(409, "The header Producer-Seq leaves a gap; expected \(expected), received \(received).")
+        case .append(.tooManyProducers, _, _):
+            Problem(503, "The stream remembers \(StreamState.producerLimit) producers, which is the limit; expected a Producer-Id it knows.")
+        case .invalidJSON(let reason): Problem(400, "The body is not valid JSON \(reason). Expected one JSON text in UTF-8.")
+        case .emptyJSONArray: Problem(400, "The body is an empty JSON array; expected at least one message.")
+        case .offsetBeyondTail(let tail):
+            Problem(400, "The parameter offset lies beyond the tail of the stream; expected at most \(StreamOffset(position: tail).description).")
+        case .offsetNotAtMessage:
+            Problem(400, "The parameter offset is not the boundary of a message; expected a token from Stream-Next-Offset.")
+        case .noSpace: Problem(507, "The server's disk is full. Nothing was stored; what is stored can be read.")
+        case .unavailable(let reason): Problem(503, "The server cannot do this now: \(reason). Nothing was stored.")
+        }
+    }
+}

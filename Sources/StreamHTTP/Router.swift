@@ -1,0 +1,254 @@
+// From a request's head to what it asks (PROTOCOL.md 1 to 4, 7, 10).
+
+import HTTPWire
+import StreamRules
+
+public struct Router: Sendable {
+    /// Answers name the request's origin, because a list of allowed origins is configured.
+    public let originMatters: Bool
+    private var types = ContentTypeCache()
+    private var scratch: [UInt8] = []
+
+    public init(originMatters: Bool) { self.originMatters = originMatters }
+
+    static let allowed = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+
+    /// `secure`: the connection is TLS.
+    public mutating func route(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, secure: Bool) -> Routed {
+        var context = ResponseContext()
+        context.headOnly = head.method == .head
+        if originMatters, let origin = head.first(.origin) { context.origin = Array(bytes[origin]) }
+        do throws(Problem) {
+            return try route(head, bytes, secure: secure, &context)
+        } catch {
+            return .problem(error, context)
+        }
+    }
+
+    private mutating func route(
+        _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, secure: Bool, _ context: inout ResponseContext
+    ) throws(Problem) -> Routed {
+        if head.method == .options { return .preflight(context) }
+        let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
+        let split = target.firstIndex(of: UInt8(ascii: "?")) ?? target.count
+        let path = UnsafeRawBufferPointer(rebasing: target[..<split])
+        guard StreamName.isStreamPath(path) else {
+            throw Problem(404, "There is nothing at this path. Streams live under /v1/stream/.")
+        }
+        let name: [UInt8]
+        do throws(StreamNameFault) {
+            switch try StreamName.locate(path, scratch: &scratch) {
+            case .slice(let range): name = Array(path[range])
+            case .decoded: name = scratch
+            }
+        } catch {
+            throw Problem(error == .reserved ? 404 : 400, error.reason)
+        }
+        let verb: StreamRequest.Verb
+        switch head.method {
+        case .get:
+            let query = UnsafeRawBufferPointer(rebasing: target[min(split + 1, target.count)...])
+            verb = .read(try read(query, &context))
+            if let range = head.first(.ifNoneMatch) { context.ifNoneMatch = joined(head, .ifNoneMatch, bytes, first: range) }
+        case .head: verb = .metadata
+        case .put:
+            verb = .create(try create(head, bytes))
+            context.location = location(head, bytes, path, secure: secure)
+        case .post: verb = .append(try append(head, bytes))
+        case .delete: verb = .delete
+        case .options, .other: throw Problem(405, "This method is not known here. Allowed are \(Self.allowed).")
+        }
+        return .stream(StreamRequest(name: name, verb: verb, context: context))
+    }
+
+    // MARK: Reading
+
+    private func read(_ query: UnsafeRawBufferPointer, _ context: inout ResponseContext) throws(Problem) -> ReadRequest {
+        var offset: [UInt8]?
+        var live: [UInt8]?
+        var position = 0
+        while position < query.count {
+            let end = query[position...].firstIndex(of: UInt8(ascii: "&")) ?? query.count
+            let equals = query[position..<end].firstIndex(of: UInt8(ascii: "=")) ?? end
+            let key = UnsafeRawBufferPointer(rebasing: query[position..<equals])
+            let value = UnsafeRawBufferPointer(rebasing: query[min(equals + 1, end)..<end])
+            position = end + 1
+            if key.elementsEqual("offset".utf8) {
+                if offset != nil { throw Problem(400, "The parameter offset is given twice; expected one.") }
+                offset = try decoded(value, "offset")
+            } else if key.elementsEqual("live".utf8) {
+                if live != nil { throw Problem(400, "The parameter live is given twice; expected one.") }
+                live = try decoded(value, "live")
+            } else if key.elementsEqual("cursor".utf8) {
+                context.cursor = StreamCursor.parse(value)
+            }
+        }
+        let mode: ReadRequest.Mode
+        switch live {
+        case nil: mode = .catchUp
+        case let live? where live.elementsEqual("long-poll".utf8): mode = .longPoll
+        case let live? where live.elementsEqual("sse".utf8): mode = .events
+        default: throw Problem(400, "The parameter live is not known; expected long-poll or sse.")
+        }
+        context.isLive = mode != .catchUp
+        guard let offset else {
+            if mode != .catchUp { throw Problem(400, "The parameter live needs the parameter offset: -1, now or an offset of this stream.") }
+            return ReadRequest(start: .beginning, mode: mode)
+        }
+        if offset.elementsEqual("-1".utf8) { return ReadRequest(start: .beginning, mode: mode) }
+        if offset.elementsEqual("now".utf8) {
+            context.fromNow = true
+            return ReadRequest(start: .now, mode: mode)
+        }
+        guard let token = offset.withUnsafeBytes({ StreamOffset.parse($0) }) else {
+            throw Problem(400, "The parameter offset is not an offset; expected -1, now or a token from Stream-Next-Offset (two 16-digit numbers joined by _).")
+        }
+        return ReadRequest(start: .position(token.position), mode: mode)
+    }
+
+    /// A parameter's value, percent-decoded.
+    private func decoded(_ value: UnsafeRawBufferPointer, _ name: String) throws(Problem) -> [UInt8] {
+        guard value.contains(UInt8(ascii: "%")) else { return Array(value) }
+        var result: [UInt8] = []
+        var index = 0
+        while index < value.count {
+            if value[index] != UInt8(ascii: "%") {
+                result.append(value[index])
+                index += 1
+                continue
+            }
+            guard index + 2 < value.count, let high = Self.hex(value[index + 1]), let low = Self.hex(value[index + 2]) else {
+                throw Problem(400, "The parameter \(name) has an invalid percent-encoding; expected % and two hexadecimal digits.")
+            }
+            result.append(high << 4 | low)
+            index += 3
+        }
+        return result
+    }
+
+    private static func hex(_ byte: UInt8) -> UInt8? {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+
+    // MARK: Creating
+
+    private mutating func create(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> CreateRequest {
+        if head.has(.streamForkedFrom) || head.has(.streamForkOffset) || head.has(.streamForkSubOffset) {
+            throw Problem(400, "The header Stream-Forked-From and its companions are not supported by this version of the server.")
+        }
+        let type = try contentType(head, bytes)
+        let ttl = try single(head, .streamTTL, bytes)
+        let expires = try single(head, .streamExpiresAt, bytes)
+        var expiry = Expiry.never
+        if ttl != nil, expires != nil {
+            throw Problem(400, "The headers Stream-TTL and Stream-Expires-At are both given; expected one of them.")
+        }
+        if let ttl {
+            guard let seconds = StreamTTL.parse(ttl) else {
+                throw Problem(400, "The header Stream-TTL is not a number of seconds; expected 0 or digits without leading zero, sign, point or exponent.")
+            }
+            expiry = .timeToLive(seconds: seconds)
+        }
+        if let expires {
+            guard let moment = RFC3339.parse(expires) else {
+                throw Problem(400, "The header Stream-Expires-At is not a time; expected RFC 3339, for example 2030-01-31T12:00:00Z.")
+            }
+            expiry = .at(milliseconds: moment, text: Array(expires))
+        }
+        return CreateRequest(contentType: type, expiry: expiry, closed: closes(head, bytes))
+    }
+
+    /// The absolute URL of the stream, as the client sees it (PROTOCOL.md 2).
+    private func location(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer, secure: Bool) -> [UInt8] {
+        var scheme: [UInt8] = Array((secure ? "https" : "http").utf8)
+        if let forwarded = head.first(.forwardedProto) {
+            let value = firstElement(UnsafeRawBufferPointer(rebasing: bytes[forwarded]))
+            for known in ["http", "https"] where Self.equalsIgnoringCase(value, known) { scheme = Array(known.utf8) }
+        }
+        var authority: UnsafeRawBufferPointer?
+        if let range = head.authority ?? head.first(.host) { authority = UnsafeRawBufferPointer(rebasing: bytes[range]) }
+        if let forwarded = head.first(.forwardedHost) {
+            let value = firstElement(UnsafeRawBufferPointer(rebasing: bytes[forwarded]))
+            if value.count > 0, Authority.isValid(value, in: 0..<value.count, hostMayBeEmpty: false) { authority = value }
+        }
+        guard let authority, authority.count > 0 else { return Array(path) }
+        return scheme + Array("://".utf8) + Array(authority) + Array(path)
+    }
+
+    private func firstElement(_ list: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        var end = list.firstIndex(of: UInt8(ascii: ",")) ?? list.count
+        while end > 0, list[end - 1] == UInt8(ascii: " ") || list[end - 1] == UInt8(ascii: "\t") { end -= 1 }
+        return UnsafeRawBufferPointer(rebasing: list[..<end])
+    }
+
+    // MARK: Appending
+
+    private mutating func append(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> AppendRequest {
+        let type = try contentType(head, bytes)
+        let sequence = try single(head, .streamSeq, bytes).map { Array($0) }
+        let id = try single(head, .producerID, bytes)
+        let epoch = try single(head, .producerEpoch, bytes)
+        let number = try single(head, .producerSeq, bytes)
+        var producer: ProducerStamp?
+        if id != nil || epoch != nil || number != nil {
+            guard let id, let epoch, let number else {
+                throw Problem(400, "The headers Producer-Id, Producer-Epoch and Producer-Seq belong together; expected all three or none.")
+            }
+            guard !id.isEmpty else { throw Problem(400, "The header Producer-Id is empty; expected a name of the producer.") }
+            guard let epochNumber = ProducerNumber.parse(epoch) else {
+                throw Problem(400, "The header Producer-Epoch is not a number; expected an integer from 0 to 9007199254740991.")
+            }
+            guard let sequenceNumber = ProducerNumber.parse(number) else {
+                throw Problem(400, "The header Producer-Seq is not a number; expected an integer from 0 to 9007199254740991.")
+            }
+            producer = ProducerStamp(id: Array(id), epoch: epochNumber, sequence: sequenceNumber)
+        }
+        return AppendRequest(contentType: type, hasContent: false, closes: closes(head, bytes), sequence: sequence, producer: producer)
+    }
+
+    private func closes(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let range = head.first(.streamClosed) else { return false }
+        return Self.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "true")
+    }
+
+    // MARK: Fields
+
+    private mutating func contentType(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> ContentType? {
+        guard let value = try single(head, .contentType, bytes) else { return nil }
+        // An empty field says no more than a missing one.
+        if value.isEmpty { return nil }
+        guard MediaType.isValid(value) else {
+            throw Problem(400, "The header Content-Type is not a media type; expected type/subtype, for example application/json.")
+        }
+        return types.intern(value)
+    }
+
+    /// The value of a field that may be given once.
+    private func single(_ head: RequestHead, _ name: FieldName, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> UnsafeRawBufferPointer? {
+        guard let range = head.first(name) else { return nil }
+        if head.count(of: name) > 1 { throw Problem(400, "The header \(name.canonical) is given twice; expected one.") }
+        return UnsafeRawBufferPointer(rebasing: bytes[range])
+    }
+
+    /// The values of a list field that may be given several times, as one list.
+    private func joined(_ head: RequestHead, _ name: FieldName, _ bytes: UnsafeRawBufferPointer, first: Range<Int>) -> [UInt8] {
+        if head.count(of: name) == 1 { return Array(bytes[first]) }
+        var list: [UInt8] = []
+        for field in head.fields where field.name == name {
+            if !list.isEmpty { list += [UInt8(ascii: ","), UInt8(ascii: " ")] }
+            list += bytes[field.valueRange]
+        }
+        return list
+    }
+
+    static func equalsIgnoringCase(_ bytes: UnsafeRawBufferPointer, _ lowercase: String) -> Bool {
+        let expected = lowercase.utf8
+        guard bytes.count == expected.count else { return false }
+        return zip(bytes, expected).allSatisfy { byte, wanted in (byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte) == wanted }
+    }
+}

@@ -1,0 +1,127 @@
+// The data directory: taken by one server at a time, of a known format.
+//
+//     LOCK       flock(2), held while the server runs
+//     FORMAT     "durable-streams data directory\nformat 1\n"
+//     journal/   catalog/   streams/
+//
+// Opening it answers every way in which it can be unusable with its own message, before anything in it is changed.
+
+import Glibc
+import SystemCalls
+import SystemPackage
+
+public struct DataDirectoryFault: Error, Sendable, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
+public final class DataDirectory: Sendable {
+    public static let format = 1
+    private static let firstLine = "durable-streams data directory"
+
+    public let path: String
+    private let lock: any DiskFile
+
+    public var journal: String { path + "/journal" }
+    public var catalog: String { path + "/catalog" }
+    public var streams: String { path + "/streams" }
+
+    /// Creates what is missing and takes the lock.
+    public init(_ path: String) throws(DataDirectoryFault) {
+        self.path = path
+        lock = try Self.takeLock(path)
+        do {
+            try Self.checkFormat(path)
+            for name in ["journal", "catalog", "streams"] { try FileCalls.makeDirectory(path + "/" + name) }
+            try Self.writeFormat(path)
+            try FileCalls.syncDirectory(path)
+        } catch let error as Errno {
+            throw Self.explain(error, "set up the layout", path)
+        } catch let fault as DataDirectoryFault {
+            throw fault
+        } catch { throw DataDirectoryFault("\(error)") }
+    }
+
+    private static func explain(_ error: Errno, _ action: String, _ path: String) -> DataDirectoryFault {
+        switch error {
+        case .readOnlyFileSystem:
+            DataDirectoryFault("the data directory \(path) is on a read-only file system; the server needs to write there")
+        case .noSpace, Errno(rawValue: EDQUOT):
+            DataDirectoryFault("the disk of the data directory \(path) is full; free some space and start again")
+        case .permissionDenied, .notPermitted:
+            DataDirectoryFault("the data directory \(path) is not writable by this user (\(action)): \(error.text)")
+        case .notDirectory: DataDirectoryFault("the data directory \(path) is not a directory")
+        default: DataDirectoryFault("cannot \(action) in the data directory \(path): \(error.text)")
+        }
+    }
+
+    private static func takeLock(_ path: String) throws(DataDirectoryFault) -> any DiskFile {
+        let file: SystemFile
+        let taken: Bool
+        do throws(Errno) {
+            try makeDirectories(path)
+            file = SystemFile(try FileCalls.open(path + "/LOCK", .createOrOpen))
+            taken = try FileCalls.tryLock(file.descriptor!)
+        } catch { throw explain(error, "take the lock file", path) }
+        guard taken else {
+            throw DataDirectoryFault(
+                "the data directory \(path) is in use by another server (its LOCK file is held); two servers cannot share one directory")
+        }
+        return file
+    }
+
+    private static func makeDirectories(_ path: String) throws(Errno) {
+        var made = ""
+        for part in path.split(separator: "/", omittingEmptySubsequences: false) {
+            made += part
+            if !made.isEmpty {
+                do { try FileCalls.makeDirectory(made) } catch {
+                    // Parents may be unreadable or read-only and yet be there.
+                    if made == path { throw error }
+                    var information = stat()
+                    if stat(made, &information) != 0 { throw error }
+                }
+            }
+            made += "/"
+        }
+        if access(path, W_OK | X_OK) != 0 { throw Errno(rawValue: errno) }
+    }
+
+    private static func checkFormat(_ path: String) throws {
+        let file = path + "/FORMAT"
+        guard access(file, F_OK) == 0 else {
+            // An empty directory is a new one; a journal without FORMAT is not ours to touch.
+            if let names = try? FileCalls.list(path + "/journal"), !names.isEmpty {
+                throw DataDirectoryFault(
+                    "the data directory \(path) has a journal but no FORMAT file; it is damaged or not a data directory of this server")
+            }
+            return
+        }
+        let opened = try SystemDisk().open(file, .readOnly)
+        var buffer = [UInt8](repeating: 0, count: 256)
+        let count = try buffer.withUnsafeMutableBytes { try opened.read(into: $0, at: 0) }
+        let lines = String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n")
+        guard lines.count >= 2, lines[0] == firstLine, lines[1].hasPrefix("format "), let found = Int(lines[1].dropFirst(7)) else {
+            throw DataDirectoryFault("\(file) does not say which format the data directory has; expected \"\(firstLine)\" and \"format \(format)\"")
+        }
+        if found > format {
+            throw DataDirectoryFault("the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it")
+        }
+    }
+
+    private static func writeFormat(_ path: String) throws(Errno) {
+        let text = "\(firstLine)\nformat \(format)\n"
+        if access(path + "/FORMAT", F_OK) == 0 { return }
+        // Written under another name and moved, so that a crash never leaves a FORMAT without its content.
+        let file = try SystemDisk().open(path + "/FORMAT.new", .createOrOpen)
+        try file.truncate(size: 0)
+        try file.write(OwnedBytes(copying: Array(text.utf8)).bytes, at: 0)
+        try file.syncData()
+        try FileCalls.rename(path + "/FORMAT.new", to: path + "/FORMAT")
+    }
+}
+
+extension Errno {
+    /// The C library's words for the error.
+    public var text: String { String(cString: strerror(rawValue)) }
+}

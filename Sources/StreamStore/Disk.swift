@@ -1,0 +1,62 @@
+// The file system as the store uses it: an interface, so that a simulated disk can stand in its place, and the real one.
+
+import Glibc
+import SystemCalls
+import SystemPackage
+
+/// An open file. Positions and counts are bytes.
+public protocol DiskFile: AnyObject, Sendable {
+    /// Reads until the buffer is full or the file ends.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno)
+    /// Writes vectors one behind the other; may change the array.
+    func write(vectors: inout [iovec], at offset: Int) throws(Errno)
+    /// Makes data and size durable. After an error nothing about the file is certain; the call is never repeated.
+    func syncData() throws(Errno)
+    func allocate(size: Int) throws(Errno)
+    func truncate(size: Int) throws(Errno)
+    func size() throws(Errno) -> Int
+    /// The kernel's descriptor, where the file has one (for sendfile).
+    var descriptor: Int32? { get }
+}
+
+public protocol Disk: Sendable {
+    func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile
+    func makeDirectory(_ path: String) throws(Errno)
+    /// Makes creations, renames and removals in a directory durable.
+    func syncDirectory(_ path: String) throws(Errno)
+    func rename(_ from: String, to: String) throws(Errno)
+    func unlink(_ path: String) throws(Errno)
+    func removeDirectory(_ path: String) throws(Errno)
+    func list(_ path: String) throws(Errno) -> [String]
+}
+
+public struct SystemDisk: Disk {
+    public init() {}
+    public func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile {
+        SystemFile(try FileCalls.open(path, access))
+    }
+    public func makeDirectory(_ path: String) throws(Errno) { try FileCalls.makeDirectory(path) }
+    public func syncDirectory(_ path: String) throws(Errno) { try FileCalls.syncDirectory(path) }
+    public func rename(_ from: String, to: String) throws(Errno) { try FileCalls.rename(from, to: to) }
+    public func unlink(_ path: String) throws(Errno) { try FileCalls.unlink(path) }
+    public func removeDirectory(_ path: String) throws(Errno) { try FileCalls.removeDirectory(path) }
+    public func list(_ path: String) throws(Errno) -> [String] { try FileCalls.list(path) }
+}
+
+final class SystemFile: DiskFile {
+    private let owned: Descriptor
+    init(_ descriptor: consuming Descriptor) { owned = descriptor }
+    var descriptor: Int32? { owned.number }
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
+        try FileCalls.read(owned.number, into: buffer, at: offset)
+    }
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) { try FileCalls.write(owned.number, bytes, at: offset) }
+    func write(vectors: inout [iovec], at offset: Int) throws(Errno) {
+        try FileCalls.write(owned.number, vectors: &vectors, at: offset)
+    }
+    func syncData() throws(Errno) { try FileCalls.syncData(owned.number) }
+    func allocate(size: Int) throws(Errno) { try FileCalls.allocate(owned.number, size: size) }
+    func truncate(size: Int) throws(Errno) { try FileCalls.truncate(owned.number, size: size) }
+    func size() throws(Errno) -> Int { try FileCalls.size(owned.number) }
+}

@@ -1,0 +1,298 @@
+// The reactor's side of the journal: gathers records, hands over one batch at a time, decides in which file it goes, and knows how
+// much room there is, so that a record is refused before it is accepted and never after.
+//
+//     gathering arena ──submit──▶ batch in flight ──completion──▶ committed LSN
+//
+//     files:  [old][old]  [current: offset …… size]  [next, prepared ahead]
+//
+// Invariants: at most one batch is in flight; LSNs have no gaps; a record is taken only when `reserve` found room for it; after a
+// failure nothing is submitted or committed any more.
+//
+// @unchecked Sendable: used on the reactor only (its completions come back through `Dispatcher.post`).
+
+import Glibc
+import SystemCalls
+import SystemPackage
+
+public final class Journal: @unchecked Sendable {
+    public enum Room: Equatable, Sendable {
+        case available
+        /// Room is being made; ask again when `roomChanged` has been called.
+        case soon
+        /// There is none: the disk is full, or the checkpoint is behind.
+        case none
+    }
+
+    private struct Current {
+        var number: UInt64
+        var file: any DiskFile
+        var offset: Int
+        var size: Int
+    }
+    private struct Prepared: Sendable {
+        let number: UInt64
+        let file: any DiskFile
+        let size: Int
+    }
+    struct LiveFile: Equatable {
+        var number: UInt64
+        var size: Int
+        /// LSN of its last record.
+        var lastLSN: UInt64
+    }
+
+    private let disk: any Disk
+    private let directory: String
+    private let lane: any JournalLane
+    private let dispatcher: any Dispatcher
+    private let syncs: Bool
+    private let fileSize: Int
+    private let sizeLimit: Int
+
+    private var gathering = JournalArena()
+    private var spare: JournalArena? = JournalArena()
+    private var inFlight = false
+    private var current: Current
+    private var next: Prepared?
+    private var preparing = false
+    private var prepareFailure: Errno?
+    private var retryPrepareAt: Int64 = 0
+    private var nextNumber: UInt64
+    private var nextBatch: UInt64
+    private var old: [LiveFile]
+    private var recyclable: [UInt64] = []
+    /// The gathered batch goes to the next file, because the current one has no room for it.
+    private var rollBefore = false
+
+    public private(set) var lastLSN: UInt64
+    public private(set) var committedLSN: UInt64
+    public private(set) var failure: Errno?
+    /// Bytes written to journal files since the start, for the checkpoint's trigger.
+    public private(set) var bytesSubmitted = 0
+
+    /// Called with the LSN up to which everything is durable.
+    public var onCommit: (UInt64) -> Void = { _ in }
+    public var onFailure: (Errno) -> Void = { _ in }
+    public var onRoom: () -> Void = {}
+
+    /// Starts behind what recovery found, in a new file. Throws what hindered making that file (a full or read-only disk).
+    public init(
+        disk: any Disk, directory: String, lane: any JournalLane, dispatcher: any Dispatcher, syncs: Bool, sizeLimit: Int,
+        recovered: JournalPosition
+    ) throws(Errno) {
+        self.disk = disk
+        self.directory = directory
+        self.lane = lane
+        self.dispatcher = dispatcher
+        self.syncs = syncs
+        self.sizeLimit = sizeLimit
+        fileSize = max(1 << 20, sizeLimit / 4)
+        lastLSN = recovered.lastLSN
+        committedLSN = recovered.lastLSN
+        nextBatch = recovered.lastBatch + 1
+        old = recovered.files
+        let number = (recovered.files.last?.number ?? recovered.highestNumber) + 1
+        let first = max(number, recovered.highestNumber + 1)
+        let prepared = try Self.prepare(
+            disk: disk, directory: directory, number: first, recycling: nil, size: fileSize, syncs: syncs)
+        current = Current(number: prepared.number, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+        nextNumber = first + 1
+    }
+
+    // MARK: Adding records
+
+    /// Whether a record of `padded` bytes (JournalRecord.paddedLength) can be taken now. `urgent` records (deletes, closes) may use the
+    /// last of the room, so that space can be given back on a full disk.
+    public func reserve(_ padded: Int, urgent: Bool = false, now: Int64) -> Room {
+        if failure != nil { return .none }
+        let margin = urgent ? 0 : 64 * 1024
+        if gathering.isEmpty { rollBefore = false }
+        let fits = gatheredEnd + padded + margin <= current.size
+        if fits { return .available }
+        if rollBefore {
+            // The gathered batch already goes to the next file; its room is what counts.
+            if let next, JournalFile.headerLength + gathering.byteCount + padded + margin <= next.size { return .available }
+            return .soon
+        }
+        let needed = JournalFile.headerLength + JournalFile.batchHeaderLength + padded + margin
+        if let next {
+            if !gathering.isEmpty {
+                // What is gathered stays in this file; the record waits for the next batch.
+                return .soon
+            }
+            if next.size >= needed {
+                rollBefore = true
+                return .available
+            }
+            if preparing { return .soon }
+            return prepareNext(size: needed, now: now) ? .soon : .none
+        }
+        if preparing { return .soon }
+        return prepareNext(size: max(fileSize, needed), now: now) ? .soon : .none
+    }
+
+    private var gatheredEnd: Int {
+        rollBefore ? Int.max / 2 : current.offset + gathering.byteCount
+    }
+
+    /// Takes a record, for which there is room, into the next batch. `block` is the payload's own memory, if it has one.
+    public func add(_ body: RecordBody, stream: UInt64, payload: UnsafeRawBufferPointer, block: OwnedBytes? = nil) -> UInt64 {
+        precondition(failure == nil, "nothing is added to a failed journal")
+        lastLSN += 1
+        gathering.add(body, lsn: lastLSN, stream: stream, payload: payload, block: block)
+        return lastLSN
+    }
+
+    /// Hands over what is gathered, if no batch is in flight. Called at the end of each turn of the loop.
+    public func submit() {
+        guard !inFlight, !gathering.isEmpty, failure == nil else { return }
+        if rollBefore {
+            guard let prepared = next else { return }
+            old.append(LiveFile(number: current.number, size: current.size, lastLSN: gathering.firstLSN - 1))
+            current = Current(number: prepared.number, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+            next = nil
+            rollBefore = false
+        }
+        let arena = gathering
+        gathering = spare ?? JournalArena()
+        spare = nil
+        inFlight = true
+        let submission = JournalSubmission(
+            arena: arena, file: current.file, fileNumber: current.number, batchNumber: nextBatch, offset: current.offset, syncs: syncs)
+        nextBatch += 1
+        current.offset += arena.byteCount
+        precondition(current.offset <= current.size, "a batch was gathered that the file has no room for")
+        bytesSubmitted += arena.byteCount
+        let dispatcher = dispatcher
+        lane.run { [self] in
+            let failed = submission.commit()
+            dispatcher.post { self.completed(submission, failed) }
+        }
+        if next == nil, !preparing, current.offset > current.size / 2 { _ = prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds()) }
+        onRoom()
+    }
+
+    private func completed(_ submission: JournalSubmission, _ error: Errno?) {
+        inFlight = false
+        if let error {
+            fail(error)
+            return
+        }
+        let lsn = submission.arena.lastLSN
+        submission.arena.reset()
+        spare = submission.arena
+        committedLSN = lsn
+        submit()
+        onCommit(lsn)
+    }
+
+    /// Nothing that is not durable by now will be.
+    public func fail(_ error: Errno) {
+        guard failure == nil else { return }
+        failure = error
+        onFailure(error)
+    }
+
+    public var isIdle: Bool { !inFlight && gathering.isEmpty }
+
+    // MARK: Files
+
+    /// Starts to prepare the file after the current one; false when there is no room for it.
+    private func prepareNext(size: Int, now: Int64) -> Bool {
+        if preparing { return true }
+        if prepareFailure != nil, now < retryPrepareAt { return false }
+        let oversize = max(0, size - fileSize)
+        let live = old.reduce(0) { $0 + $1.size } + current.size
+        if live + size > sizeLimit + oversize + fileSize { return false }
+        preparing = true
+        let discarded = next
+        next = nil
+        let number = nextNumber
+        nextNumber += 1
+        let recycling = size == fileSize && !recyclable.isEmpty ? recyclable.removeFirst() : nil
+        let (disk, directory, syncs, dispatcher) = (disk, directory, syncs, dispatcher)
+        dispatcher.work { [self] in
+            if let discarded { try? disk.unlink(directory + "/" + JournalFile.name(discarded.number)) }
+            do throws(Errno) {
+                let prepared = try Self.prepare(
+                    disk: disk, directory: directory, number: number, recycling: recycling, size: size, syncs: syncs)
+                dispatcher.post { self.prepared(prepared, nil) }
+            } catch {
+                dispatcher.post { self.prepared(nil, error) }
+            }
+        }
+        return true
+    }
+
+    private func prepared(_ file: Prepared?, _ error: Errno?) {
+        preparing = false
+        next = file
+        prepareFailure = error
+        if error != nil { retryPrepareAt = Clocks.monotonicMilliseconds() + 1000 }
+        onRoom()
+    }
+
+    /// Why the last attempt to make room failed.
+    public var roomFailure: Errno? { prepareFailure }
+
+    private static func prepare(
+        disk: any Disk, directory: String, number: UInt64, recycling: UInt64?, size: Int, syncs: Bool
+    ) throws(Errno) -> Prepared {
+        let path = directory + "/" + JournalFile.name(number)
+        if let recycling { try disk.rename(directory + "/" + JournalFile.name(recycling), to: path) }
+        let file = try disk.open(path, .createOrOpen)
+        do throws(Errno) {
+            if recycling == nil { try file.allocate(size: size) }
+            try file.write(OwnedBytes(copying: JournalFile.encodeHeader(number: number, size: size)).bytes, at: 0)
+            if syncs {
+                try file.syncData()
+                try disk.syncDirectory(directory)
+            }
+        } catch {
+            try? disk.unlink(path)
+            throw error
+        }
+        return Prepared(number: number, file: file, size: size)
+    }
+
+    /// Bytes of the files that hold records after the last checkpoint, the current one included.
+    public var liveBytes: Int { old.reduce(0) { $0 + $1.size } + current.offset }
+
+    /// Drops the files whose records are all covered by a checkpoint. One is kept to be written anew.
+    public func release(through lsn: UInt64) {
+        var removed: [UInt64] = []
+        while let first = old.first, first.lastLSN <= lsn {
+            old.removeFirst()
+            if first.size == fileSize && recyclable.isEmpty { recyclable.append(first.number) } else { removed.append(first.number) }
+        }
+        if removed.isEmpty { return }
+        let (disk, directory, numbers) = (disk, directory, removed)
+        dispatcher.work {
+            for number in numbers { try? disk.unlink(directory + "/" + JournalFile.name(number)) }
+        }
+        onRoom()
+    }
+
+    /// Removes every file, after a checkpoint that covers all records; called when the server ends.
+    public func removeAllFiles() throws(Errno) {
+        precondition(isIdle, "the journal is in use")
+        for name in try disk.list(directory) where JournalFile.number(of: name) != nil { try disk.unlink(directory + "/" + name) }
+        if syncs { try disk.syncDirectory(directory) }
+    }
+}
+
+/// Where the journal stood when recovery had read it.
+public struct JournalPosition: Sendable {
+    public var lastLSN: UInt64
+    public var lastBatch: UInt64
+    /// The highest file number in use, also of files without records.
+    public var highestNumber: UInt64
+    var files: [Journal.LiveFile]
+
+    public init(lastLSN: UInt64 = 0, lastBatch: UInt64 = 0, highestNumber: UInt64 = 0) {
+        self.lastLSN = lastLSN
+        self.lastBatch = lastBatch
+        self.highestNumber = highestNumber
+        files = []
+    }
+}

@@ -1,0 +1,367 @@
+// The catalog in LMDB (one file, memory-mapped, copy-on-write B+ tree: a commit is atomic, readers never wait).
+//
+//     names      key of the name → stream entry (StreamEntry.swift)      ordered by name
+//     ids        u64 id, big-endian → key of the name
+//     segments   u64 id, u64 base, big-endian → segment (SegmentMeta.swift), u32 CRC32C
+//     deadlines  u64 deadline, u64 id, big-endian → name                  ordered by deadline
+//     meta       "mark" → u64 checkpoint LSN, u64 next stream id, u64 number of streams
+//
+// The key of a name is the name, if it is at most 480 bytes long (LMDB keys end at 511); else its first 440 bytes, a zero byte (which no
+// name contains), a 64-bit hash of the name and the stream's id. Names are compared whole, so a collision costs time and nothing else.
+//
+// @unchecked Sendable: LMDB environments may be shared by threads; transactions are not tied to threads (MDB_NOTLS), each lives within one call;
+// `closed` and the handles are written before the object is shared and in `close`, after which nothing is called.
+
+import CLMDB
+import Glibc
+import SystemPackage
+
+public final class LMDBCatalog: Catalog, @unchecked Sendable {
+    private let environment: OpaquePointer
+    private var names: MDB_dbi = 0
+    private var ids: MDB_dbi = 0
+    private var segments: MDB_dbi = 0
+    private var deadlines: MDB_dbi = 0
+    private var meta: MDB_dbi = 0
+    private var closed = false
+
+    /// Address space, not memory or disk: the file grows with its content.
+    private static let mapSize = 1 << 40
+
+    public init(directory: String, syncs: Bool) throws(CatalogFault) {
+        var handle: OpaquePointer?
+        try Self.check(mdb_env_create(&handle), "create an LMDB environment")
+        environment = handle!
+        try Self.check(mdb_env_set_maxdbs(environment, 8), "set up the catalog")
+        try Self.check(mdb_env_set_mapsize(environment, Self.mapSize), "set up the catalog")
+        let flags = UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD) | (syncs ? 0 : UInt32(MDB_NOSYNC))
+        try Self.check(mdb_env_open(environment, directory, flags, 0o640), "open the catalog in \(directory)")
+        try write { (transaction) throws(CatalogFault) in
+            func open(_ name: String) throws(CatalogFault) -> MDB_dbi {
+                var database: MDB_dbi = 0
+                try Self.check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE), &database), "open the catalog's \(name)")
+                return database
+            }
+            names = try open("names")
+            ids = try open("ids")
+            segments = try open("segments")
+            deadlines = try open("deadlines")
+            meta = try open("meta")
+        }
+    }
+
+    deinit { if !closed { mdb_env_close(environment) } }
+
+    public func close() {
+        precondition(!closed, "closed twice")
+        closed = true
+        mdb_env_close(environment)
+    }
+
+    // MARK: Reading
+
+    public func mark() throws(CatalogFault) -> CatalogMark {
+        try read { (transaction) throws(CatalogFault) in try self.mark(transaction) }
+    }
+
+    public func image(named name: [UInt8]) throws(CatalogFault) -> StreamImage? {
+        try read { (transaction) throws(CatalogFault) in
+            guard let key = try self.key(of: name, transaction) else { return nil }
+            return try self.image(key: key, transaction)
+        }
+    }
+
+    public func image(id: UInt64) throws(CatalogFault) -> StreamImage? {
+        try read { (transaction) throws(CatalogFault) in
+            guard let key = try Self.get(transaction, self.ids, Self.bigEndian(id), { Array($0) }) else { return nil }
+            return try self.image(key: key, transaction)
+        }
+    }
+
+    public func segment(stream: UInt64, base: UInt64) throws(CatalogFault) -> SegmentMeta? {
+        try read { (transaction) throws(CatalogFault) in
+            guard let bytes = try Self.get(transaction, self.segments, Self.bigEndian(stream, base), { Array($0) }) else { return nil }
+            do throws(CodingFault) {
+                return try Self.decodeSegment(OwnedBytes(copying: bytes).bytes)
+            } catch { throw CatalogFault("segment \(base) of stream \(stream): \(error)") }
+        }
+    }
+
+    public func due(before moment: Int64, after: DueStream?, limit: Int) throws(CatalogFault) -> [DueStream] {
+        try read { (transaction) throws(CatalogFault) in
+            var found: [DueStream] = []
+            let start = after.map { Self.bigEndian(UInt64(bitPattern: $0.deadline), $0.id + 1) } ?? []
+            try Self.scan(transaction, self.deadlines, from: start) { key, value in
+                guard key.count == 16 else { return true }
+                let deadline = Int64(bitPattern: UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)))
+                guard deadline < moment, found.count < limit else { return false }
+                let id = UInt64(bigEndian: key.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+                found.append(DueStream(deadline: deadline, id: id, name: Array(value)))
+                return true
+            }
+            return found
+        }
+    }
+
+    /// All entries in the order of their names; `visit` returns false to stop. For inspection and tests.
+    public func forEach(_ visit: (StreamImage) -> Bool) throws(CatalogFault) {
+        try read { (transaction) throws(CatalogFault) in
+            var keys: [[UInt8]] = []
+            try Self.scan(transaction, self.names, from: []) { key, _ in
+                keys.append(Array(key))
+                return true
+            }
+            for key in keys {
+                if let image = try self.image(key: key, transaction), !visit(image) { return }
+            }
+        }
+    }
+
+    private func mark(_ transaction: OpaquePointer) throws(CatalogFault) -> CatalogMark {
+        let mark = try Self.get(transaction, meta, Array("mark".utf8)) { bytes -> CatalogMark? in
+            var reader = ByteReader(bytes)
+            guard let lsn = try? reader.read(UInt64.self), let next = try? reader.read(UInt64.self),
+                let count = try? reader.read(UInt64.self)
+            else { return nil }
+            return CatalogMark(checkpointLSN: lsn, nextStreamID: next, streamCount: Int(count))
+        }
+        guard let mark else { return CatalogMark() }
+        guard let mark else { throw CatalogFault("the catalog's mark is damaged") }
+        return mark
+    }
+
+    private func image(key: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> StreamImage? {
+        guard let entry = try Self.get(transaction, names, key, { Array($0) }) else { return nil }
+        guard let id = Self.id(ofEntry: entry) else { throw CatalogFault("the entry of \(StreamLabel.text(key)) is damaged") }
+        var metas: [SegmentMeta] = []
+        var fault: (any Error)?
+        try Self.scan(transaction, segments, from: Self.bigEndian(id)) { key, value in
+            guard key.count == 16, UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) == id else { return false }
+            do {
+                metas.append(try Self.decodeSegment(value))
+                return true
+            } catch {
+                fault = error
+                return false
+            }
+        }
+        do {
+            if let fault { throw fault }
+            return try entry.withUnsafeBytes { try StreamEntry.decode($0, segments: metas) }
+        } catch {
+            throw CatalogFault("the entry of stream \(StreamLabel.text(key)): \(error)")
+        }
+    }
+
+    private static func decodeSegment(_ bytes: UnsafeRawBufferPointer) throws(CodingFault) -> SegmentMeta {
+        guard bytes.count > 4 else { throw .truncated }
+        let body = UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - 4)])
+        guard Checksum.of(body) == UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 4, as: UInt32.self)) else {
+            throw .invalid("the segment's checksum does not match")
+        }
+        return try SegmentMeta(decoding: body)
+    }
+
+    // MARK: Writing
+
+    public func commit(_ changes: [CatalogChange], mark newMark: CatalogMark?) throws(CatalogFault) {
+        try write { (transaction) throws(CatalogFault) in
+            var mark = try self.mark(transaction)
+            for change in changes {
+                switch change {
+                case .put(let image, let inline, let sealed):
+                    mark.streamCount += try self.put(image, inline: inline, sealed: sealed, transaction) ? 1 : 0
+                case .remove(let id):
+                    mark.streamCount -= try self.remove(id, transaction) ? 1 : 0
+                }
+            }
+            if let newMark {
+                mark.checkpointLSN = newMark.checkpointLSN
+                mark.nextStreamID = newMark.nextStreamID
+            }
+            var writer = ByteWriter()
+            writer.put(mark.checkpointLSN)
+            writer.put(mark.nextStreamID)
+            writer.put(UInt64(max(0, mark.streamCount)))
+            try Self.put(transaction, self.meta, Array("mark".utf8), writer.bytes)
+        }
+    }
+
+    /// true when the entry is new.
+    private func put(
+        _ image: StreamImage, inline: [ByteSlice], sealed: [SegmentMeta], _ transaction: OpaquePointer
+    ) throws(CatalogFault) -> Bool {
+        let id = Self.bigEndian(image.id)
+        let key = Self.key(of: image.name, id: image.id)
+        let before = try Self.get(transaction, names, key, { Array($0) })
+        if let before, let old = before.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }) {
+            if old.id != image.id {
+                // An older stream of this name whose removal comes in the same checkpoint or has been overtaken.
+                _ = try remove(old.id, transaction)
+            } else if let deadline = old.deadline, deadline != image.deadline {
+                try Self.delete(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), image.id))
+            }
+        }
+        try Self.put(transaction, names, key, StreamEntry.encode(image, inline: inline))
+        try Self.put(transaction, ids, id, key)
+        for segment in sealed + (image.active.end > image.active.base ? [image.active] : []) {
+            var value = segment.encode()
+            withUnsafeBytes(of: value.withUnsafeBytes { Checksum.of($0) }.littleEndian) { value.append(contentsOf: $0) }
+            try Self.put(transaction, segments, Self.bigEndian(image.id, segment.base), value)
+        }
+        if let deadline = image.deadline {
+            try Self.put(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), image.id), image.name)
+        }
+        return before == nil
+    }
+
+    /// true when there was an entry.
+    private func remove(_ id: UInt64, _ transaction: OpaquePointer) throws(CatalogFault) -> Bool {
+        guard let key = try Self.get(transaction, ids, Self.bigEndian(id), { Array($0) }) else { return false }
+        var existed = false
+        if let entry = try Self.get(transaction, names, key, { Array($0) }), Self.id(ofEntry: entry) == id {
+            if let old = entry.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }), let deadline = old.deadline {
+                try Self.delete(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), id))
+            }
+            try Self.delete(transaction, names, key)
+            existed = true
+        }
+        try Self.delete(transaction, ids, Self.bigEndian(id))
+        var bases: [UInt64] = []
+        try Self.scan(transaction, segments, from: Self.bigEndian(id)) { key, _ in
+            guard key.count == 16, UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) == id else { return false }
+            bases.append(UInt64(bigEndian: key.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+            return true
+        }
+        for base in bases { try Self.delete(transaction, segments, Self.bigEndian(id, base)) }
+        return existed
+    }
+
+    // MARK: Keys
+
+    private static let longestPlainKey = 480
+    private static let prefixLength = 440
+
+    private static func hash(_ name: [UInt8]) -> UInt64 {
+        // FNV-1a; only spreads long names, equality is decided by the names themselves.
+        name.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+
+    private static func longPrefix(of name: [UInt8]) -> [UInt8] {
+        Array(name.prefix(prefixLength)) + [0] + bigEndian(hash(name))
+    }
+
+    private static func key(of name: [UInt8], id: UInt64) -> [UInt8] {
+        name.count <= longestPlainKey ? name : longPrefix(of: name) + bigEndian(id)
+    }
+
+    /// The key under which a name is stored, if it is.
+    private func key(of name: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> [UInt8]? {
+        if name.count <= Self.longestPlainKey { return name }
+        let prefix = Self.longPrefix(of: name)
+        var found: [UInt8]?
+        try Self.scan(transaction, names, from: prefix) { key, value in
+            guard key.starts(with: prefix) else { return false }
+            var reader = ByteReader(value)
+            if (try? reader.read(UInt8.self)) != nil, (try? reader.read(UInt64.self)) != nil, (try? reader.readString()) == name {
+                found = Array(key)
+                return false
+            }
+            return true
+        }
+        return found
+    }
+
+    private static func id(ofEntry entry: [UInt8]) -> UInt64? {
+        entry.count >= 9 ? entry.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) } : nil
+    }
+
+    private static func bigEndian(_ numbers: UInt64...) -> [UInt8] {
+        numbers.flatMap { number in withUnsafeBytes(of: number.bigEndian) { Array($0) } }
+    }
+
+    // MARK: LMDB
+
+    private static func check(_ code: Int32, _ action: String) throws(CatalogFault) {
+        if code != 0 {
+            throw CatalogFault(
+                "cannot \(action): \(String(cString: mdb_strerror(code)))", isNoSpace: code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
+        }
+    }
+
+    private func read<Value>(_ body: (OpaquePointer) throws(CatalogFault) -> Value) throws(CatalogFault) -> Value {
+        var transaction: OpaquePointer?
+        try Self.check(mdb_txn_begin(environment, nil, UInt32(MDB_RDONLY), &transaction), "read the catalog")
+        defer { mdb_txn_abort(transaction) }
+        return try body(transaction!)
+    }
+
+    private func write(_ body: (OpaquePointer) throws(CatalogFault) -> Void) throws(CatalogFault) {
+        var transaction: OpaquePointer?
+        try Self.check(mdb_txn_begin(environment, nil, 0, &transaction), "write the catalog")
+        do {
+            try body(transaction!)
+        } catch {
+            mdb_txn_abort(transaction)
+            throw error
+        }
+        try Self.check(mdb_txn_commit(transaction), "commit the catalog")
+    }
+
+    private static func withValue<Value>(_ bytes: [UInt8], _ body: (inout MDB_val) -> Value) -> Value {
+        bytes.withUnsafeBytes { raw in
+            var value = MDB_val(mv_size: raw.count, mv_data: UnsafeMutableRawPointer(mutating: raw.baseAddress))
+            return body(&value)
+        }
+    }
+
+    private static func get<Value>(
+        _ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> Value
+    ) throws(CatalogFault) -> Value? {
+        var found = MDB_val()
+        let code = withValue(key) { mdb_get(transaction, database, &$0, &found) }
+        if code == MDB_NOTFOUND { return nil }
+        try check(code, "read the catalog")
+        return body(UnsafeRawBufferPointer(start: found.mv_data, count: found.mv_size))
+    }
+
+    private static func put(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ bytes: [UInt8]) throws(CatalogFault) {
+        let code = withValue(key) { key in withValue(bytes) { mdb_put(transaction, database, &key, &$0, 0) } }
+        try check(code, "write the catalog")
+    }
+
+    private static func delete(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8]) throws(CatalogFault) {
+        let code = withValue(key) { mdb_del(transaction, database, &$0, nil) }
+        if code != MDB_NOTFOUND { try check(code, "write the catalog") }
+    }
+
+    /// Visits the pairs from the first key that is not below `start` on, until `visit` returns false.
+    private static func scan(
+        _ transaction: OpaquePointer, _ database: MDB_dbi, from start: [UInt8],
+        _ visit: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+    ) throws(CatalogFault) {
+        var cursor: OpaquePointer?
+        try check(mdb_cursor_open(transaction, database, &cursor), "read the catalog")
+        defer { mdb_cursor_close(cursor) }
+        var key = MDB_val()
+        var value = MDB_val()
+        var code =
+            start.isEmpty
+            ? mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+            : withValue(start) { wanted in
+                key = wanted
+                return mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
+            }
+        while code == 0 {
+            let keyBytes = UnsafeRawBufferPointer(start: key.mv_data, count: key.mv_size)
+            if !visit(keyBytes, UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)) { return }
+            code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        }
+        if code != MDB_NOTFOUND { try check(code, "read the catalog") }
+    }
+}
+
+/// A stream's name for people.
+public enum StreamLabel {
+    public static func text(_ name: [UInt8]) -> String { String(decoding: name.map { $0 == 1 ? UInt8(ascii: "/") : $0 }, as: UTF8.self) }
+}

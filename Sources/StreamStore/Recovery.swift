@@ -1,0 +1,217 @@
+// Recovery: what the catalog holds plus what the journal adds after the checkpoint.
+//
+// Reading a file ends in one of three ways:
+//     clean    behind the last batch there is no batch of this file
+//     torn     a batch was begun and never finished; nothing in it was acknowledged. Its whole records up to the first bad one stay.
+//     damaged  a bad batch with a later good one behind it, which was written only after the bad one had been synced: acknowledged
+//              data is damaged, and the server does not start over it silently
+// A file may end torn and be followed by another: then a server was started in between and went on at the next LSN.
+//
+// Recovery writes nothing, so it can be killed and repeated.
+
+import StreamRules
+import SystemPackage
+
+public struct RecoveryFault: Error, Sendable, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
+public struct Recovered: Sendable {
+    /// Streams that the journal changed after the checkpoint.
+    public var streams: [StreamImage] = []
+    /// Streams that it deleted: their catalog entries and files are still to be removed.
+    public var deleted: [StreamImage] = []
+    public var position = JournalPosition()
+    public var nextStreamID: UInt64 = 1
+    public var streamCount = 0
+    public var recordsReplayed = 0
+    public var bytesRead = 0
+    /// What an operator may want to know: torn ends, ignored files.
+    public var notes: [String] = []
+}
+
+public struct Recovery {
+    private let disk: any Disk
+    private let directory: String
+    private let catalog: any Catalog
+    private let progress: (Double) -> Void
+
+    private var streams: [UInt64: StreamImage] = [:]
+    private var deleted: [UInt64: StreamImage] = [:]
+    /// Streams that neither the catalog nor the journal knows: deleted, and the deletion checkpointed already.
+    private var unknown: Set<UInt64> = []
+    private var result = Recovered()
+    private var mark = CatalogMark()
+
+    /// `progress` is called with 0…1 now and then.
+    public init(disk: any Disk, journal directory: String, catalog: any Catalog, progress: @escaping (Double) -> Void = { _ in }) {
+        self.disk = disk
+        self.directory = directory
+        self.catalog = catalog
+        self.progress = progress
+    }
+
+    public mutating func run() throws -> Recovered {
+        mark = try catalog.mark()
+        result.nextStreamID = mark.nextStreamID
+        result.position.lastLSN = mark.checkpointLSN
+        result.streamCount = mark.streamCount
+        let numbers = try disk.list(directory).compactMap { JournalFile.number(of: $0) }.sorted()
+        result.position.highestNumber = numbers.last ?? 0
+        var lastBatch: UInt64?
+        var lastLSN: UInt64?
+        for (index, number) in numbers.enumerated() {
+            progress(Double(index) / Double(numbers.count))
+            try read(number, isLast: index == numbers.count - 1, lastBatch: &lastBatch, lastLSN: &lastLSN)
+        }
+        progress(1)
+        result.position.lastBatch = lastBatch ?? 0
+        result.position.lastLSN = max(mark.checkpointLSN, lastLSN ?? 0)
+        result.streams = streams.values.sorted { $0.id < $1.id }
+        result.deleted = deleted.values.sorted { $0.id < $1.id }
+        return result
+    }
+
+    private mutating func read(_ number: UInt64, isLast: Bool, lastBatch: inout UInt64?, lastLSN: inout UInt64?) throws {
+        let name = JournalFile.name(number)
+        let file = try disk.open(directory + "/" + name, .readOnly)
+        let size = try file.size()
+        let memory = OwnedBytes(capacity: size)
+        memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
+        result.bytesRead += memory.count
+        let bytes = memory.bytes
+        switch JournalFile.decodeHeader(bytes) {
+        case .newer(let version):
+            throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
+        case .damaged:
+            if isLast {
+                result.notes.append("\(name) has no valid header; it was being prepared and holds nothing")
+                return
+            }
+            throw RecoveryFault("the journal file \(directory)/\(name) has a damaged header, and there are later files")
+        case .valid(let found):
+            if found != number {
+                if isLast {
+                    result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
+                    return
+                }
+                throw RecoveryFault("the journal file \(directory)/\(name) says that it is file \(found); was it renamed?")
+            }
+        }
+        var offset = JournalFile.headerLength
+        var fileLastLSN = lastLSN ?? 0
+        reading: while true {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[min(offset, bytes.count)...])
+            let header = JournalFile.BatchHeader.decode(rest)
+            // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
+            let follows = lastBatch == nil || header?.number == lastBatch! + 1
+            let skips = offset == JournalFile.headerLength && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
+            guard let header, header.file == number, follows || skips,
+                header.byteCount <= rest.count - JournalFile.batchHeaderLength
+            else {
+                let expected = (lastBatch ?? 0) + 1
+                if let header, header.file == number, header.number > expected {
+                    throw RecoveryFault(
+                        "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?")
+                }
+                if let later = laterBatch(in: bytes, after: offset, file: number, atLeast: expected + 1) {
+                    throw RecoveryFault(
+                        "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it")
+                }
+                break reading
+            }
+            if let lastLSN, header.firstLSN != lastLSN + 1, !(skips && header.firstLSN > lastLSN) {
+                throw RecoveryFault(
+                    "the journal file \(directory)/\(name) goes on with LSN \(header.firstLSN) at byte \(offset) where \(lastLSN + 1) was expected: records before it are damaged or missing")
+            }
+            if lastLSN == nil, header.firstLSN > mark.checkpointLSN + 1 {
+                throw RecoveryFault(
+                    "the journal begins with LSN \(header.firstLSN) in \(name), but the catalog ends with \(mark.checkpointLSN); a journal file is missing or the catalog is older than the journal")
+            }
+            let end = offset + JournalFile.batchHeaderLength + header.byteCount
+            var position = offset + JournalFile.batchHeaderLength
+            var lsn = header.firstLSN
+            while position < end {
+                guard let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end])), record.lsn == lsn else {
+                    if let later = laterBatch(in: bytes, after: end, file: number, atLeast: header.number + 1) {
+                        throw RecoveryFault(
+                            "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once")
+                    }
+                    result.notes.append("\(name) ends torn at byte \(position); records from \(lsn) on were never acknowledged")
+                    break
+                }
+                try apply(record)
+                lastLSN = lsn
+                fileLastLSN = lsn
+                lsn += 1
+                position += record.paddedLength
+            }
+            lastBatch = header.number
+            if position < end { break reading }
+            offset = end
+        }
+        result.position.files.append(Journal.LiveFile(number: number, size: size, lastLSN: fileLastLSN))
+    }
+
+    /// The first undamaged header of a batch of this file with at least the given number.
+    private func laterBatch(in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, atLeast number: UInt64) -> (
+        number: UInt64, offset: Int
+    )? {
+        var position = (offset + 7) & ~7
+        while position + JournalFile.batchHeaderLength <= bytes.count {
+            if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
+                let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
+                header.number >= number
+            {
+                return (header.number, position)
+            }
+            position += 8
+        }
+        return nil
+    }
+
+    private mutating func apply(_ record: JournalRecord.View) throws {
+        guard record.lsn > mark.checkpointLSN else { return }
+        result.recordsReplayed += 1
+        result.nextStreamID = max(result.nextStreamID, record.stream + 1)
+        if case .create(let create) = record.body {
+            if let image = try catalog.image(id: record.stream) {
+                streams[record.stream] = image
+                return
+            }
+            streams[record.stream] = StreamImage(id: record.stream, lsn: record.lsn, record: create)
+            result.streamCount += 1
+            take(AppendRecord(position: 0, time: create.time, closes: create.closed, sequence: nil, producer: nil), record)
+            return
+        }
+        if streams[record.stream] == nil, deleted[record.stream] == nil, !unknown.contains(record.stream) {
+            if let image = try catalog.image(id: record.stream) {
+                streams[record.stream] = image
+            } else {
+                unknown.insert(record.stream)
+            }
+        }
+        guard let applied = streams[record.stream]?.appliedLSN, record.lsn > applied else { return }
+        switch record.body {
+        case .create: preconditionFailure("handled above")
+        case .append(let append):
+            guard append.position == streams[record.stream]!.state.tail, !streams[record.stream]!.state.closed else {
+                throw RecoveryFault(
+                    "record \(record.lsn) appends to stream \(record.stream) at \(append.position), but its tail is \(streams[record.stream]!.state.tail)")
+            }
+            take(append, record)
+        case .delete:
+            deleted[record.stream] = streams.removeValue(forKey: record.stream)
+            result.streamCount -= 1
+        case .renew(let until):
+            streams[record.stream]!.renewedUntil = max(streams[record.stream]!.renewedUntil, until)
+            streams[record.stream]!.appliedLSN = record.lsn
+        }
+    }
+
+    private mutating func take(_ append: AppendRecord, _ record: JournalRecord.View) {
+        streams[record.stream]!.tail.append(record.payload)
+        streams[record.stream]!.take(append, added: record.payload, lsn: record.lsn)
+    }
+}

@@ -1,0 +1,115 @@
+// Writing a stream's newest bytes to its segments: planned on the reactor, done on a disk worker.
+//
+// A flush writes [flushed, to) and makes it durable, files and directories included, before it reports. So the catalog may name the bytes
+// as soon as the flush is done, and a flush has no memory: what a failed one left behind lies past the end that the catalog knows.
+// A segment is sealed at the first cut that lies `segmentSize` or more after its base; chunks therefore never cross a segment.
+
+import Glibc
+import SystemPackage
+
+public struct SegmentFlush: Sendable {
+    public struct Result: Sendable {
+        public let flushed: UInt64
+        public let sealed: [SegmentMeta]
+        public let active: SegmentMeta
+    }
+
+    let disk: any Disk
+    let root: String
+    let stream: UInt64
+    let active: SegmentMeta
+    let bytes: [ByteSlice]
+    let segmentSize: Int
+    let syncs: Bool
+
+    /// `bytes` are the bytes of [active.end, to).
+    public init(
+        disk: any Disk, root: String, stream: UInt64, active: SegmentMeta, bytes: [ByteSlice], segmentSize: Int, syncs: Bool
+    ) {
+        self.disk = disk
+        self.root = root
+        self.stream = stream
+        self.active = active
+        self.bytes = bytes
+        self.segmentSize = segmentSize
+        self.syncs = syncs
+    }
+
+    public func run() throws(Errno) -> Result {
+        var active = active
+        var sealed: [SegmentMeta] = []
+        var index = 0
+        var offset = 0
+        let directory = root + "/" + SegmentFile.directory(stream: stream)
+        if active.base == 0 && active.end == 0 { try makeDirectories() }
+        let end = active.end + UInt64(bytes.reduce(0) { $0 + $1.count })
+        while active.end < end {
+            // Where this segment stops: at the first cut that makes it large enough.
+            let limit = active.cuts.first { $0 >= active.base + UInt64(segmentSize) && $0 >= active.end }
+            let stop = min(limit ?? end, end)
+            let path = directory + "/" + SegmentFile.name(base: active.base)
+            let isNew = active.end == active.base
+            let file = try disk.open(path, .createOrOpen)
+            while active.end < stop {
+                let slice = bytes[index]
+                let count = min(slice.count - offset, Int(stop - active.end))
+                let part = UnsafeRawBufferPointer(rebasing: slice.bytes[offset..<offset + count])
+                try file.write(part, at: Int(active.end - active.base))
+                active.extend(with: part)
+                offset += count
+                if offset == slice.count {
+                    index += 1
+                    offset = 0
+                }
+            }
+            if syncs {
+                try file.syncData()
+                if isNew { try disk.syncDirectory(directory) }
+            }
+            if let limit, active.end == limit {
+                var next = SegmentMeta(base: limit)
+                next.cuts = active.cuts.filter { $0 > limit }
+                active.cuts.removeAll { $0 > limit }
+                active.sealed = true
+                sealed.append(active)
+                active = next
+            }
+        }
+        return Result(flushed: end, sealed: sealed, active: active)
+    }
+
+    private func makeDirectories() throws(Errno) {
+        let shard = root + "/" + SegmentFile.shard(stream)
+        try disk.makeDirectory(shard)
+        try disk.makeDirectory(root + "/" + SegmentFile.directory(stream: stream))
+        if syncs {
+            try disk.syncDirectory(shard)
+            try disk.syncDirectory(root)
+        }
+    }
+}
+
+/// Removing a stream's files, on a disk worker. What a crash leaves over is found by `StreamFiles.sweep` at the next start.
+public enum StreamFiles {
+    public static func remove(disk: any Disk, root: String, stream: UInt64, bases: [UInt64]) {
+        let directory = root + "/" + SegmentFile.directory(stream: stream)
+        for base in bases { try? disk.unlink(directory + "/" + SegmentFile.name(base: base)) }
+        if let left = try? disk.list(directory) {
+            for name in left { try? disk.unlink(directory + "/" + name) }
+        }
+        try? disk.removeDirectory(directory)
+    }
+
+    /// Removes the directories of streams for which `exists` says no. Returns how many.
+    public static func sweep(disk: any Disk, root: String, exists: (UInt64) throws -> Bool) rethrows -> Int {
+        var removed = 0
+        for shard in (try? disk.list(root)) ?? [] {
+            for name in (try? disk.list(root + "/" + shard)) ?? [] {
+                guard let stream = UInt64(name, radix: 16), try !exists(stream) else { continue }
+                remove(disk: disk, root: root, stream: stream, bases: [])
+                removed += 1
+            }
+        }
+        return removed
+    }
+}

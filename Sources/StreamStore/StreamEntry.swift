@@ -1,0 +1,131 @@
+// A stream's entry in the catalog.
+//
+//   u8 version (1) · u64 id · string name · string content type · u8 expiry kind · u64 value · string text · u32 chunk size
+//   i64 created · i64 renewed until · u64 applied LSN · u64 tail · u8 flags (1 closed, 2 closed by producer, 4 has Stream-Seq)
+//   [string id, u64 epoch, u64 sequence of the closing producer] [string Stream-Seq]
+//   u64 last cut · u64 flushed · u64 base of the open segment · u32 n, n × u64 cuts past `flushed`
+//   u32 producers, each: string id, u64 epoch, u64 sequence · u8 fork kind (0 none; 1 is reserved for a fork's origin)
+//   string bytes from `flushed` to the tail · u32 CRC32C of all before
+//
+// Small streams have all their bytes in here and no file at all.
+
+import StreamRules
+
+enum StreamEntry {
+    static let version: UInt8 = 1
+
+    /// `inline`: the bytes from `flushed` to the tail.
+    static func encode(_ image: StreamImage, inline: [ByteSlice]) -> [UInt8] {
+        var writer = ByteWriter(reserving: 256 + Int(image.state.tail - image.flushed))
+        writer.put(version)
+        writer.put(image.id)
+        writer.put(image.name)
+        writer.put(image.configuration.contentType.bytes)
+        switch image.configuration.expiry {
+        case .never:
+            writer.put(UInt8(0))
+            writer.put(UInt64(0))
+            writer.put([UInt8]())
+        case .timeToLive(let seconds):
+            writer.put(UInt8(1))
+            writer.put(seconds)
+            writer.put([UInt8]())
+        case .at(let milliseconds, let text):
+            writer.put(UInt8(2))
+            writer.put(UInt64(bitPattern: milliseconds))
+            writer.put(text)
+        }
+        writer.put(image.configuration.chunkSize)
+        writer.put(image.createdAt)
+        writer.put(image.renewedUntil)
+        writer.put(image.appliedLSN)
+        let state = image.state
+        writer.put(state.tail)
+        writer.put(UInt8((state.closed ? 1 : 0) | (state.closedBy != nil ? 2 : 0) | (state.lastSequence != nil ? 4 : 0)))
+        if let producer = state.closedBy {
+            writer.put(producer.id)
+            writer.put(producer.epoch)
+            writer.put(producer.sequence)
+        }
+        if let sequence = state.lastSequence { writer.put(sequence) }
+        writer.put(state.chunks.lastCut)
+        writer.put(image.flushed)
+        writer.put(image.active.base)
+        let cuts = image.active.cuts.drop { $0 <= image.flushed }
+        writer.put(UInt32(cuts.count))
+        for cut in cuts { writer.put(cut) }
+        writer.put(UInt32(state.producers.count))
+        for (id, producer) in state.producers {
+            writer.put(id)
+            writer.put(producer.epoch)
+            writer.put(producer.sequence)
+        }
+        writer.put(UInt8(0))
+        writer.put(UInt32(state.tail - image.flushed))
+        for slice in inline { writer.putRaw(slice.bytes) }
+        writer.put(writer.bytes.withUnsafeBytes { Checksum.of($0) })
+        return writer.bytes
+    }
+
+    /// `segments`: the stream's segments as the catalog has them, ascending.
+    static func decode(
+        _ bytes: UnsafeRawBufferPointer, segments: [SegmentMeta], ignoringSegments: Bool = false
+    ) throws(CodingFault) -> StreamImage {
+        guard bytes.count > 4 else { throw .truncated }
+        let body = UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - 4)])
+        let sum = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 4, as: UInt32.self))
+        guard Checksum.of(body) == sum else { throw .invalid("the entry's checksum does not match") }
+        var reader = ByteReader(body)
+        let found = try reader.read(UInt8.self)
+        guard found == version else { throw .invalid("entry version \(found)") }
+        let id = try reader.read(UInt64.self)
+        let name = try reader.readString()
+        let contentType = ContentType(try reader.readString())
+        let expiry = try JournalRecord.decodeExpiry(&reader)
+        let chunkSize = try reader.read(UInt32.self)
+        let createdAt = try reader.read(Int64.self)
+        let renewedUntil = try reader.read(Int64.self)
+        let appliedLSN = try reader.read(UInt64.self)
+        let tailPosition = try reader.read(UInt64.self)
+        let flags = try reader.read(UInt8.self)
+        var closedBy: ProducerStamp?
+        if flags & 2 != 0 {
+            let producer = try reader.readString()
+            closedBy = ProducerStamp(id: producer, epoch: try reader.read(), sequence: try reader.read())
+        }
+        let lastSequence = flags & 4 != 0 ? try reader.readString() : nil
+        let lastCut = try reader.read(UInt64.self)
+        let flushed = try reader.read(UInt64.self)
+        let activeBase = try reader.read(UInt64.self)
+        let cutCount = Int(try reader.read(UInt32.self))
+        guard reader.remaining >= cutCount * 8 else { throw .truncated }
+        var cuts: [UInt64] = []
+        for _ in 0..<cutCount { cuts.append(try reader.read()) }
+        let producerCount = Int(try reader.read(UInt32.self))
+        var producers: [[UInt8]: ProducerState] = [:]
+        for _ in 0..<producerCount {
+            let producer = try reader.readString()
+            producers[producer] = ProducerState(epoch: try reader.read(), sequence: try reader.read())
+        }
+        guard try reader.read(UInt8.self) == 0 else { throw .invalid("a fork's origin, which this version does not know") }
+        let inline = try reader.readRaw(Int(try reader.read(UInt32.self)))
+        guard flushed + UInt64(inline.count) == tailPosition else { throw .invalid("the entry's bytes do not reach the tail") }
+        var tail = TailBuffer(at: flushed)
+        tail.append(inline)
+        var active = SegmentMeta(base: activeBase)
+        var sealed: [StreamImage.SealedSegment] = []
+        for segment in segments {
+            if segment.base == activeBase { active = segment } else { sealed.append(.init(base: segment.base, end: segment.end)) }
+        }
+        guard ignoringSegments || active.end == flushed else { throw .invalid("the open segment ends at \(active.end), the entry says \(flushed)") }
+        active.cuts += cuts
+        return StreamImage(
+            id: id, name: name,
+            configuration: StreamConfiguration(contentType: contentType, expiry: expiry, chunkSize: chunkSize),
+            createdAt: createdAt, renewedUntil: renewedUntil, appliedLSN: appliedLSN,
+            state: StreamState(
+                tail: tailPosition, closed: flags & 1 != 0, closedBy: closedBy, lastSequence: lastSequence, producers: producers,
+                chunks: ChunkRule(size: chunkSize, lastCut: lastCut)),
+            flushed: flushed, tail: tail, sealed: sealed, active: active)
+    }
+}

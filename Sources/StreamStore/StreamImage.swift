@@ -1,0 +1,129 @@
+// A stream as the store knows it between two processes: what the catalog holds, what replay changes, what an actor starts from.
+//
+// Replay and the live actor take an append through the same function (`take`), so they cannot disagree about tails and cuts.
+
+import StreamRules
+
+public struct StreamImage: Sendable {
+    public let id: UInt64
+    public let name: [UInt8]
+    public let configuration: StreamConfiguration
+    /// Unix milliseconds.
+    public let createdAt: Int64
+    /// The latest moment at which the TTL is known to have been renewed; may lie a little in the future (Expiry.renewalGrain).
+    public var renewedUntil: Int64
+    /// LSN of the last record that changed the stream.
+    public var appliedLSN: UInt64
+    public var state: StreamState
+    /// Bytes before this position are in segments.
+    public var flushed: UInt64
+    /// Bytes from `flushed` (or earlier) to the tail.
+    public var tail: TailBuffer
+    /// Bases and ends of the sealed segments, ascending.
+    public var sealed: [SealedSegment]
+    /// The segment that the next flush writes to; empty while everything is in memory.
+    public var active: SegmentMeta
+
+    public struct SealedSegment: Sendable, Equatable {
+        public let base: UInt64
+        public let end: UInt64
+        public init(base: UInt64, end: UInt64) {
+            self.base = base
+            self.end = end
+        }
+    }
+
+    /// The stream before its first content, and open: both come with the `take` that follows.
+    public init(id: UInt64, lsn: UInt64, record: CreateRecord) {
+        self.id = id
+        name = record.name
+        configuration = record.configuration
+        createdAt = record.time
+        renewedUntil = record.time
+        appliedLSN = lsn
+        state = StreamState(tail: 0, chunks: ChunkRule(size: record.configuration.chunkSize, lastCut: 0))
+        flushed = 0
+        tail = TailBuffer(at: 0)
+        sealed = []
+        active = SegmentMeta(base: 0)
+    }
+
+    init(
+        id: UInt64, name: [UInt8], configuration: StreamConfiguration, createdAt: Int64, renewedUntil: Int64, appliedLSN: UInt64,
+        state: StreamState, flushed: UInt64, tail: TailBuffer, sealed: [SealedSegment], active: SegmentMeta
+    ) {
+        self.id = id
+        self.name = name
+        self.configuration = configuration
+        self.createdAt = createdAt
+        self.renewedUntil = renewedUntil
+        self.appliedLSN = appliedLSN
+        self.state = state
+        self.flushed = flushed
+        self.tail = tail
+        self.sealed = sealed
+        self.active = active
+    }
+
+    /// Makes the cuts for stored bytes that have just been added behind `start`, and applies the record to the state.
+    public mutating func take(_ record: AppendRecord, added: UnsafeRawBufferPointer, lsn: UInt64) {
+        let start = state.tail
+        precondition(record.position == start, "an append's position is the tail")
+        let end = start + UInt64(added.count)
+        if !state.chunks.fits(end) {
+            if configuration.contentType.isJSON {
+                var message = start
+                for boundary in StoredJSON.boundaries(added) {
+                    let next = start + UInt64(boundary)
+                    if let cut = state.chunks.add(from: message, to: next) { active.cuts.append(cut) }
+                    message = next
+                }
+            } else if let cut = state.chunks.add(from: start, to: end) {
+                active.cuts.append(cut)
+            }
+        }
+        state.apply(count: UInt64(added.count), closes: record.closes, sequence: record.sequence, producer: record.producer)
+        renewedUntil = max(renewedUntil, record.time)
+        appliedLSN = lsn
+    }
+
+    /// What the catalog is to hold: the bytes behind `flushed` as slices, so that encoding them on another thread touches nothing that
+    /// the reactor goes on changing.
+    public func forCatalog() -> (image: StreamImage, inline: [ByteSlice]) {
+        var image = self
+        image.tail = TailBuffer(at: state.tail)
+        return (image, tail.slices(from: flushed, to: state.tail))
+    }
+
+    /// Takes the result of a flush up to `result.flushed`.
+    public mutating func take(_ result: SegmentFlush.Result) {
+        let cuts = active.cuts
+        flushed = result.flushed
+        sealed += result.sealed.map { SealedSegment(base: $0.base, end: $0.end) }
+        active = result.active
+        active.cuts = cuts.filter { $0 > active.base }
+    }
+
+    /// When the stream ends; nil if never.
+    public var deadline: Int64? { configuration.expiry.deadline(renewed: renewedUntil) }
+}
+
+/// The stored form of JSON streams: each message on one line, followed by `,\n`.
+public enum StoredJSON {
+    /// The ends of the messages in a range of stored form that begins at a boundary.
+    public static func boundaries(_ bytes: UnsafeRawBufferPointer) -> BoundarySequence { BoundarySequence(bytes: bytes) }
+
+    public struct BoundarySequence: Sequence, IteratorProtocol {
+        let bytes: UnsafeRawBufferPointer
+        var position = 0
+
+        public mutating func next() -> Int? {
+            while position < bytes.count {
+                position += 1
+                // A newline stands nowhere but at a message's end.
+                if bytes[position - 1] == 0x0A { return position }
+            }
+            return nil
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// ConnectionOptions: which server, and what every request carries. Flag, then environment, then default.
+
+import ArgumentParser
+import Glibc
+import StreamClient
+
+struct ConnectionOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("URL below which the streams live (STREAM_URL; default \(Self.defaultURL)).", valueName: "url"))
+    var url: String?
+
+    @Option(name: .long, help: ArgumentHelp("A header field sent with every request; repeatable.", valueName: "name: value"))
+    var header: [String] = []
+
+    @Flag(name: .shortAndLong, help: "Say on standard error what is asked and answered.")
+    var verbose = false
+
+    static let defaultURL = "http://localhost:4437/v1/stream"
+
+    func address(_ stream: String) throws(ClientFailure) -> StreamAddress {
+        try StreamAddress(base: url ?? Self.environment("STREAM_URL") ?? Self.defaultURL, name: stream)
+    }
+
+    /// - Parameter interruption: from `Interruption.install`, for commands that run until Ctrl-C.
+    func session(interruption: Int32? = nil) throws(ClientFailure) -> HTTPSession {
+        var fields: [HeaderField] = []
+        for line in header { fields.append(try HeaderField(line: line, from: "--header \(line)")) }
+        if let text = Self.environment("STREAM_AUTH"), !fields.contains(where: { $0.name.lowercased() == "authorization" }) {
+            fields.append(try .authorization(text))
+        }
+        let isVerbose = verbose
+        return HTTPSession(fields: fields, interruption: interruption) { line, isImportant in
+            if isImportant || isVerbose { ClientExit.say(line) }
+        }
+    }
+
+    /// Nil when it is not set or empty.
+    private static func environment(_ name: String) -> String? {
+        guard let value = getenv(name).map({ String(cString: $0) }), !value.isEmpty else { return nil }
+        return value
+    }
+}
+
+extension ClientDuration: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
+}

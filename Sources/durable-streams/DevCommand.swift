@@ -1,0 +1,76 @@
+// `dev`: a server for trying things out, without any configuration.
+
+import ArgumentParser
+import Glibc
+import Server
+import ServerSettings
+import SystemCalls
+
+struct DevCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dev", abstract: "Run a server for trying things out: no configuration, data in a temporary directory.",
+        discussion: """
+            Listens on 127.0.0.1:4437. Data lives in a temporary directory that is removed at the end, unless --data-dir is given; nothing is \
+            synced to the disk unless --durability always is.
+            """)
+
+    @OptionGroup var options: SettingsOptions
+
+    func run() throws {
+        let effective = try options.settingsOrExit(mode: .dev)
+        LogOutput.bootstrap(settings: effective.settings)
+        var temporary: String?
+        let directory: String
+        if let given = effective.settings.dataDirectory {
+            directory = given.string
+        } else {
+            directory = try Self.makeTemporaryDirectory()
+            temporary = directory
+        }
+        defer { if let temporary { Self.removeTree(temporary) } }
+        try Serving.run(effective.settings, dataDirectory: directory) { runtime in
+            Self.greet(runtime.addresses.first ?? "", directory, isTemporary: temporary != nil)
+        }
+    }
+
+    private static func makeTemporaryDirectory() throws -> String {
+        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        var template = Array((parent + "/durable-streams-dev-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else {
+            StandardError.write("durable-streams: cannot make a temporary directory in \(parent): \(String(cString: strerror(errno)))\n")
+            throw ExitCode(1)
+        }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func removeTree(_ path: String) {
+        for name in (try? FileCalls.list(path)) ?? [] {
+            let child = path + "/" + name
+            var information = stat()
+            guard lstat(child, &information) == 0 else { continue }
+            if information.st_mode & S_IFMT == S_IFDIR { removeTree(child) } else { try? FileCalls.unlink(child) }
+        }
+        try? FileCalls.removeDirectory(path)
+    }
+
+    private static func greet(_ address: String, _ directory: String, isTemporary: Bool) {
+        var url = "http://\(address)/v1/stream"
+        var curl = "curl"
+        if address.hasPrefix("unix:") {
+            url = "http://localhost/v1/stream"
+            curl = "curl --unix-socket \(address.dropFirst(5))"
+        }
+        let text = """
+            Durable Streams at \(url)
+            Data in \(directory)\(isTemporary ? " (removed when the server stops)" : "")
+
+              create   \(curl) -i -X PUT \(url)/hello -H 'Content-Type: text/plain'
+              append   \(curl) -i -X POST \(url)/hello -H 'Content-Type: text/plain' -d 'Hello, stream!'
+              read     \(curl) -i '\(url)/hello?offset=-1'
+              tail     \(curl) -N '\(url)/hello?offset=-1&live=sse'
+
+
+            """
+        try? ClientExit.print(text)
+    }
+}
