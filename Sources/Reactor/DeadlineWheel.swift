@@ -9,7 +9,7 @@
 // deadline that moves earlier is entered a second time; the entry that is left over finds an owner that has nothing due.
 // Invariant: an owner that is entered at or before its deadline is visited within one slot after it.
 
-public struct DeadlineWheel {
+public final class DeadlineWheel {
     public static let slotMilliseconds: Int64 = 20
     static let slotCount = 4096
 
@@ -25,7 +25,7 @@ public struct DeadlineWheel {
     public var isEmpty: Bool { count == 0 }
 
     /// Enters an owner to be visited at `deadline` (monotonic milliseconds), or earlier if that lies beyond the wheel's horizon.
-    public mutating func enter(_ owner: UInt64, at deadline: Int64) {
+    public func enter(_ owner: UInt64, at deadline: Int64) {
         let wanted = (deadline + Self.slotMilliseconds - 1) / Self.slotMilliseconds
         let slot = min(max(wanted, cursor + 1), cursor + Int64(Self.slotCount) - 1)
         slots[Int(slot % Int64(Self.slotCount))].append(owner)
@@ -33,7 +33,7 @@ public struct DeadlineWheel {
     }
 
     /// Visits every owner whose slot has passed. `visit` returns the deadline at which it wants to be visited next, nil for never.
-    public mutating func advance(to now: Int64, _ visit: (UInt64) -> Int64?) {
+    public func advance(to now: Int64, _ visit: (UInt64) -> Int64?) {
         let target = now / Self.slotMilliseconds
         while cursor < target {
             cursor += 1

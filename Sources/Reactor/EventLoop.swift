@@ -50,7 +50,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private let mailbox = Mutex(Mail())
     private var thread: pthread_t?
     private var registrations: [Registration] = []
-    private var timers = TimerQueue()
+    private let timers = TimerQueue()
     private var endOfTurn: [() -> Void] = []
     private var stopping = false
     private var events: UnsafeMutablePointer<epoll_event>

@@ -1,7 +1,7 @@
 // The loop's few timers: a binary heap of deadlines (monotonic milliseconds). Connections do not use it; their deadlines live in a
 // `DeadlineWheel`, eight bytes each.
 
-public struct TimerQueue {
+public final class TimerQueue {
     public struct Token: Hashable, Sendable { let number: UInt64 }
 
     private struct Entry {
@@ -19,7 +19,7 @@ public struct TimerQueue {
     /// The earliest deadline.
     public var next: Int64? { heap.first?.deadline }
 
-    public mutating func add(at deadline: Int64, _ action: @escaping () -> Void) -> Token {
+    public func add(at deadline: Int64, _ action: @escaping () -> Void) -> Token {
         lastNumber += 1
         heap.append(Entry(deadline: deadline, number: lastNumber, action: action))
         var child = heap.count - 1
@@ -33,14 +33,14 @@ public struct TimerQueue {
     }
 
     /// Linear in the number of timers, of which there are a handful.
-    public mutating func cancel(_ token: Token) {
+    public func cancel(_ token: Token) {
         let remaining = heap.filter { $0.number != token.number }
         guard remaining.count < heap.count else { return }
         heap = remaining.sorted { $0.isBefore($1) }
     }
 
     /// Runs what is due, in order; actions may add timers, which run in a later call even if due.
-    public mutating func fire(now: Int64) {
+    public func fire(now: Int64) {
         guard let first = heap.first, first.deadline <= now else { return }
         var due: [Entry] = []
         while let first = heap.first, first.deadline <= now {
@@ -50,7 +50,7 @@ public struct TimerQueue {
         for entry in due { entry.action() }
     }
 
-    private mutating func removeFirst() {
+    private func removeFirst() {
         let last = heap.removeLast()
         if heap.isEmpty { return }
         heap[0] = last

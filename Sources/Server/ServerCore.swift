@@ -28,10 +28,12 @@ final class ServerCore: @unchecked Sendable {
     var head = ResponseHead()
     var output: [UInt8] = []
 
-    var wheel: DeadlineWheel
+    let wheel: DeadlineWheel
     private var connections: [Connection?] = []
     private(set) var connectionCount = 0
     private var lastGeneration: UInt32 = 0
+    /// The loop wakes at the wheel's next slot.
+    private var wheelIsTimed = false
     private var postponed: [Connection] = []
     private var postponedEvents: [Connection] = []
     var requestCount: UInt64 = 0
@@ -126,6 +128,10 @@ final class ServerCore: @unchecked Sendable {
                 connection.generation == UInt32(owner >> 32)
             else { return nil }
             return connection.visit(now: loop.now)
+        }
+        if !wheel.isEmpty, !wheelIsTimed {
+            wheelIsTimed = true
+            loop.schedule(after: DeadlineWheel.slotMilliseconds) { [self] in wheelIsTimed = false }
         }
         registry.startLookups()
         registry.context.journal.submit()

@@ -179,7 +179,6 @@ public final class ServerRuntime {
         ServiceManager.ready(status: "serving \(registry.streamCount) streams")
         sweepLeftovers()
         tick()
-        wheelTick()
         loop.run()
         return exitCode
     }
@@ -190,11 +189,6 @@ public final class ServerRuntime {
             registry.tick()
             tick()
         }
-    }
-
-    /// The loop wakes at least this often while there are deadlines to visit.
-    private func wheelTick() {
-        loop.schedule(after: DeadlineWheel.slotMilliseconds) { [self] in wheelTick() }
     }
 
     /// Removes the files of streams that the catalog does not know and no live stream owns: what a crash in the middle of a removal left.
