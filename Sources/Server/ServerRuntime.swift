@@ -157,11 +157,10 @@ public final class ServerRuntime {
 
     private func writePortFile(_ path: String) throws {
         guard let port = listeners.compactMap(\.port).first else { return }
-        let text = OwnedBytes(copying: Array("\(port)\n".utf8))
         do throws(Errno) {
             let file = try SystemDisk().open(path + ".new", .createOrOpen)
             try file.truncate(size: 0)
-            try file.write(text.bytes, at: 0)
+            try file.write(Array("\(port)\n".utf8), at: 0)
             try FileCalls.rename(path + ".new", to: path)
         } catch {
             throw StartFault(description: "cannot write the port file \(path): \(error.text)")

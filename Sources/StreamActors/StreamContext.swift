@@ -39,7 +39,7 @@ public final class StreamContext: @unchecked Sendable {
     public let streamsDirectory: String
     public let limits: StoreLimits
     public let syncs: Bool
-    public weak var sink: (any LiveSink)?
+    public var sink: (any LiveSink)?
 
     var descriptors: DescriptorCache
     var touched: [StreamActor] = []

@@ -115,7 +115,7 @@ public final class DataDirectory: Sendable {
         // Written under another name and moved, so that a crash never leaves a FORMAT without its content.
         let file = try SystemDisk().open(path + "/FORMAT.new", .createOrOpen)
         try file.truncate(size: 0)
-        try file.write(OwnedBytes(copying: Array(text.utf8)).bytes, at: 0)
+        try file.write(Array(text.utf8), at: 0)
         try file.syncData()
         try FileCalls.rename(path + "/FORMAT.new", to: path + "/FORMAT")
     }

@@ -20,6 +20,16 @@ public protocol DiskFile: AnyObject, Sendable {
     var descriptor: Int32? { get }
 }
 
+extension DiskFile {
+    /// Writes an array.
+    public func write(_ bytes: [UInt8], at offset: Int) throws(Errno) {
+        let block = OwnedBytes(copying: bytes)
+        // The block's memory is used through a pointer, which does not keep it alive.
+        defer { withExtendedLifetime(block) {} }
+        try write(block.bytes, at: offset)
+    }
+}
+
 public protocol Disk: Sendable {
     func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile
     func makeDirectory(_ path: String) throws(Errno)

@@ -243,7 +243,7 @@ public final class Journal: @unchecked Sendable {
         let file = try disk.open(path, .createOrOpen)
         do throws(Errno) {
             if recycling == nil { try file.allocate(size: size) }
-            try file.write(OwnedBytes(copying: JournalFile.encodeHeader(number: number, size: size)).bytes, at: 0)
+            try file.write(JournalFile.encodeHeader(number: number, size: size), at: 0)
             if syncs {
                 try file.syncData()
                 try disk.syncDirectory(directory)

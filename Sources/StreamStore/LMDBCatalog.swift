@@ -82,7 +82,9 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         try read { (transaction) throws(CatalogFault) in
             guard let bytes = try Self.get(transaction, self.segments, Self.bigEndian(stream, base), { Array($0) }) else { return nil }
             do throws(CodingFault) {
-                return try Self.decodeSegment(OwnedBytes(copying: bytes).bytes)
+                let block = OwnedBytes(copying: bytes)
+                defer { withExtendedLifetime(block) {} }
+                return try Self.decodeSegment(block.bytes)
             } catch { throw CatalogFault("segment \(base) of stream \(stream): \(error)") }
         }
     }

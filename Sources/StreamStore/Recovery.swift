@@ -78,6 +78,7 @@ public struct Recovery {
         let file = try disk.open(directory + "/" + name, .readOnly)
         let size = try file.size()
         let memory = OwnedBytes(capacity: size)
+        defer { withExtendedLifetime(memory) {} }
         memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
         result.bytesRead += memory.count
         let bytes = memory.bytes
