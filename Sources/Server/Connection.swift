@@ -34,6 +34,11 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         let problem: Problem?
         var body: BodyReceiver
         var bodyStarted: Int64 = 0
+        /// For the access log, when it is on: method and target, and when the request began.
+        var accessLine: String?
+        var began: Int64 = 0
+        /// Bytes counted against the server's budget for bodies being received.
+        var reserved = 0
         /// The content lies whole behind the head in the buffer: so many bytes, and no receiver is needed.
         var inPlaceCount = 0
 
@@ -284,7 +289,11 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
                     let progress = try exchange.body.take(UnsafeRawBufferPointer(rest), consumed: &consumed)
                     position += consumed
                     switch progress {
-                    case .more: break
+                    case .more:
+                        if !exchange.body.discards, !reserveBody(exchange.body.received) {
+                            refuse(Problem(503, "The server is receiving as many bytes of bodies as it may; try again."), keepAlive: false)
+                            return bytes.count
+                        }
                     case .complete: bodyIsComplete(nil)
                     case .tooLarge:
                         refuseTooLarge()
@@ -307,6 +316,12 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     private func begin(_ bytes: UnsafeRawBufferPointer, following: Int) {
         let head = server.requestHead
+        defer {
+            if server.logsAccess, let exchange {
+                exchange.accessLine = String(decoding: bytes[head.methodRange], as: UTF8.self) + " " + String(decoding: bytes[head.target], as: UTF8.self)
+                exchange.began = server.loop.now
+            }
+        }
         let routed = server.router.route(head, bytes, secure: false)
         let keepAlive = head.keepAlive && !server.isDraining
         tag &+= 1
@@ -353,6 +368,10 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         }
         if head.framing == .none || head.framing == .length(0) {
             bodyIsComplete(nil)
+            return
+        }
+        if case .length(let count) = head.framing, exchange!.inPlaceCount == 0, !exchange!.body.discards, !reserveBody(count) {
+            refuse(Problem(503, "The server is receiving as many bytes of bodies as it may; try again."), keepAlive: false)
             return
         }
         phase = .body
@@ -424,9 +443,12 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// Answers with an error that ends the connection.
     private func refuse(_ problem: Problem, keepAlive: Bool) {
         let context = exchange?.context ?? ResponseContext()
+        let line = exchange?.accessLine
+        endExchange()
         exchange = Exchange(
             verb: nil, name: [], context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
             body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
+        exchange?.accessLine = line
         let body = server.responder.refuse(problem, context, &server.head)
         respond(body)
     }
@@ -575,7 +597,8 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     /// Sends `server.output`, then the items.
     private func finishResponse(_ items: [SendItem]?) {
-        exchange = nil
+        logAccess(server.head.status)
+        endExchange()
         phase = .sending
         endPhaseNever()
         let sent = sendNow(server.output, more: items != nil)
@@ -600,7 +623,8 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     /// Sends an answer that several readers share.
     func respond(shared: OwnedBytes) {
-        exchange = nil
+        logAccess(200)
+        endExchange()
         stream = nil
         phase = .sending
         closesAfterSending = false
@@ -622,6 +646,28 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     }
 
     private func endPhaseNever() { phaseEnd = .max }
+
+    private func endExchange() {
+        if let exchange { server.bodyBytes -= exchange.reserved }
+        exchange = nil
+    }
+
+    /// Counts the bytes of a body being received; false when the server holds as many as it may.
+    private func reserveBody(_ count: Int) -> Bool {
+        guard let exchange else { return false }
+        if count <= exchange.reserved { return true }
+        if server.bodyBytes + count - exchange.reserved > server.limits.bodiesBytes { return false }
+        server.bodyBytes += count - exchange.reserved
+        exchange.reserved = count
+        return true
+    }
+
+    private func logAccess(_ status: Int) {
+        guard let exchange, let line = exchange.accessLine else { return }
+        exchange.accessLine = nil
+        server.logger.info(
+            "\(line)", metadata: ["status": "\(status)", "ms": "\(server.loop.now - exchange.began)"])
+    }
 
     /// How many bytes went; nil when the connection is broken.
     private func sendNow(_ bytes: [UInt8], more: Bool) -> Int? {
@@ -708,7 +754,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         phase = .closed
         tag &+= 1
         stream = nil
-        exchange = nil
+        endExchange()
         queue = nil
         input = nil
         server.closed(self)
@@ -739,13 +785,24 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         return (exchange.context, exchange.keepAlive, exchange.minorVersion)
     }
 
-    /// The stream has taken this reader off its list and has an answer for it.
-    func woken(_ outcome: Outcome) {
-        guard phase == .polling else { return }
+    /// The stream has taken this reader off its list: what it waited for, or nil if that has to come from a disk first.
+    func readWhenWoken(_ request: ReadRequest, _ stream: isolated StreamActor) -> Outcome? {
         phase = .executing
-        let stream = stream
+        phaseEnd = .max
+        self.stream = nil
+        return stream.read(request, self, tag)
+    }
+
+    func answerWhenWoken(_ outcome: Outcome, _ stream: isolated StreamActor) {
+        guard phase == .executing || phase == .polling else { return }
+        phase = .executing
         self.stream = nil
         answer(outcome, from: stream, tag: tag)
+    }
+
+    func wokenToRead(_ stream: isolated StreamActor) {
+        let request = ReadRequest(start: .position(livePosition), mode: .longPoll)
+        if let outcome = readWhenWoken(request, stream) { answerWhenWoken(outcome, stream) }
     }
 
     // MARK: Server-sent events
@@ -754,6 +811,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         guard let exchange else { return }
         server.responder.events(facts, exchange.context, &server.head)
         server.serializeHead(keepAlive: false, minorVersion: exchange.minorVersion)
+        logAccess(200)
         phase = .streaming
         isBehind = true
         closesAfterSending = true
@@ -898,7 +956,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         guard phase == .streaming else { return }
         if let stream, waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self, mode: .events) } }
         stream = nil
-        exchange = nil
+        endExchange()
         closesAfterSending = true
         if queue == nil {
             linger()

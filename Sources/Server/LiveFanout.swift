@@ -12,7 +12,7 @@ import StreamStore
 extension ServerCore: LiveSink {
     func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
         if publication.deleted {
-            for reader in polls { (reader as! Connection).woken(.refused(.notFound)) }
+            for reader in polls { (reader as! Connection).answerWhenWoken(.refused(.notFound), stream) }
             for reader in events { (reader as! Connection).endEvents() }
             return
         }
@@ -36,15 +36,19 @@ extension ServerCore: LiveSink {
                 connection.respond(shared: shared)
                 continue
             }
+            guard isPlain else {
+                connection.wokenToRead(stream)
+                continue
+            }
             let request = ReadRequest(start: .position(connection.livePosition), mode: .longPoll)
-            guard let outcome = stream.read(request, connection, 0) else { continue }
-            if isPlain, case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
+            guard let outcome = connection.readWhenWoken(request, stream) else { continue }
+            if case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
                 let block = encode(result, buffers, context)
                 shared = block
                 position = connection.livePosition
                 connection.respond(shared: block)
             } else {
-                connection.woken(outcome)
+                connection.answerWhenWoken(outcome, stream)
             }
         }
     }

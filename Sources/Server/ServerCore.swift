@@ -37,6 +37,9 @@ final class ServerCore: @unchecked Sendable {
     private var postponed: [Connection] = []
     private var postponedEvents: [Connection] = []
     var requestCount: UInt64 = 0
+    /// Bytes reserved for bodies being received, of all connections.
+    var bodyBytes = 0
+    let logsAccess: Bool
     private(set) var isDraining = false
     var onConnectionsGone: (() -> Void)?
 
@@ -46,8 +49,9 @@ final class ServerCore: @unchecked Sendable {
 
     init(
         loop: EventLoop, limits: ServerLimits, registry: StreamRegistry, checkpointer: Checkpointer, dispatcher: any Dispatcher,
-        responder: ResponderSettings, logger: Logger
+        responder: ResponderSettings, logger: Logger, logsAccess: Bool
     ) {
+        self.logsAccess = logsAccess
         self.loop = loop
         self.limits = limits
         self.registry = registry

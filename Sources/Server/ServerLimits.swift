@@ -20,6 +20,8 @@ struct ServerLimits {
     var lingerMilliseconds: Int64 = 2_000
     /// Bytes that one connection may send in one turn before the others have theirs.
     var sendBudget = 1 << 20
+    /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
+    var bodiesBytes = 1 << 30
     /// Connections accepted in one turn.
     var acceptBudget = 256
     /// Pipelined requests of one connection answered in one turn.
@@ -31,6 +33,7 @@ struct ServerLimits {
         wire.headBytes = settings.headLimit
         wire.targetBytes = settings.targetLimit
         bodyBytes = settings.bodyLimit
+        bodiesBytes = max(bodiesBytes, 2 * settings.bodyLimit)
         self.connections = connections
         idleMilliseconds = settings.idleTimeout.milliseconds
         headerMilliseconds = settings.headerTimeout.milliseconds

@@ -124,7 +124,7 @@ public final class ServerRuntime {
         responder.publicCache = settings.cacheVisibility == .public
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
-            dispatcher: dispatcher, responder: responder, logger: logger)
+            dispatcher: dispatcher, responder: responder, logger: logger, logsAccess: settings.accessLog)
         context.sink = core
         context.onNote = { logger.warning("\($0)") }
         for address in settings.listen {

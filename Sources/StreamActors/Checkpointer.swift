@@ -29,7 +29,6 @@ public final class Checkpointer: @unchecked Sendable {
     private var completions: [@Sendable (Bool) -> Void] = []
     private var bytesAtLast = 0
     private var lastAt: Int64
-    private var lastMark: UInt64 = 0
     public private(set) var count = 0
 
     public init(context: StreamContext, registry: StreamRegistry) {
@@ -42,7 +41,9 @@ public final class Checkpointer: @unchecked Sendable {
     public func runIfDue() {
         if running { return }
         let written = context.journal.bytesSubmitted - bytesAtLast
-        if written > context.limits.journalSize / 2 || context.tailFootprint > context.limits.tailBufferBudget
+        if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
+            run()
+        } else if written > context.limits.journalSize / 2 || context.tailFootprint > context.limits.tailBufferBudget
             && context.loop.now - lastAt > 1_000
         {
             run()
@@ -195,10 +196,9 @@ public final class Checkpointer: @unchecked Sendable {
             commitSome()
             return
         }
-        lastMark = cutoff
-        context.journal.release(through: cutoff)
         count += 1
         finish(true)
+        context.journal.release(through: cutoff)
     }
 
     private func commitFailed(_ batch: [StreamActor.Capture], _ fault: CatalogFault) {
@@ -214,7 +214,10 @@ public final class Checkpointer: @unchecked Sendable {
     private func finish(_ success: Bool) {
         running = false
         waitingForCommit = false
+        context.journal.checkpointFails = !success
         if !success {
+            // Whoever waits for room is told that there is none.
+            defer { context.journal.onRoom() }
             // Nothing is lost: the journal keeps all records, and the streams are tried again.
             for index in flushes {
                 context.loop.isolated(captures[index].stream) { $0.abandonFlush() }

@@ -453,6 +453,12 @@ public actor StreamActor {
         countedFootprint = image.tail.footprint
     }
 
+    /// Gives back what is in segments and only cached here.
+    func trimCache() {
+        image.tail.drop(below: image.flushed, keepLast: false)
+        countFootprint()
+    }
+
     /// Whether the stream can be dropped from memory without losing anything.
     var isIdle: Bool {
         life == .present && !isDirty && pendingHead == pending.count && readerCount == 0 && !flushing && !flushQueued && openings.isEmpty

@@ -28,6 +28,7 @@ public final class StreamRegistry: @unchecked Sendable {
     private var lookups: [[UInt8]: [Parked]] = [:]
     private var lookupQueue: [[UInt8]] = []
     private var roomWaiters: [Parked] = []
+    private var roomWaiterBytes = 0
     private var parkedCount = 0
     public private(set) var nextStreamID: UInt64
     public private(set) var streamCount: Int
@@ -161,6 +162,11 @@ public final class StreamRegistry: @unchecked Sendable {
     // MARK: Room in the journal
 
     func parkForRoom(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+        if roomWaiterBytes + content.count > context.limits.tailBufferBudget || roomWaiters.count >= context.limits.parkedCommands {
+            requester.answer(.refused(.unavailable("too much waits for room in the journal")), from: nil, tag: tag)
+            return
+        }
+        roomWaiterBytes += content.count
         roomWaiters.append(Parked(command: command, content: content, requester: requester, tag: tag))
     }
 
@@ -168,6 +174,7 @@ public final class StreamRegistry: @unchecked Sendable {
         if roomWaiters.isEmpty { return }
         let waiting = roomWaiters
         roomWaiters = []
+        roomWaiterBytes = 0
         for parked in waiting {
             if let answer = execute(parked.command, parked.content, parked.requester, parked.tag) {
                 parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag)
@@ -188,6 +195,9 @@ public final class StreamRegistry: @unchecked Sendable {
     public func tick() {
         for stream in Array(context.liveTTL.values) { context.loop.isolated(stream) { $0.renewWhileLive() } }
         reap()
+        if context.tailFootprint > context.limits.tailBufferBudget / 2 {
+            for stream in Array(table.values) { context.loop.isolated(stream) { $0.trimCache() } }
+        }
         if context.loop.now >= evictionDue {
             evictionDue = context.loop.now + 5_000
             evict()

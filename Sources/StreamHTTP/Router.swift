@@ -189,7 +189,8 @@ public struct Router: Sendable {
     // MARK: Appending
 
     private mutating func append(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> AppendRequest {
-        let type = try contentType(head, bytes)
+        // Judged only if there is content: what is no media type then simply does not match the stream's.
+        let type = try single(head, .contentType, bytes).flatMap { $0.isEmpty ? nil : types.intern($0) }
         let sequence = try single(head, .streamSeq, bytes).map { Array($0) }
         let id = try single(head, .producerID, bytes)
         let epoch = try single(head, .producerEpoch, bytes)

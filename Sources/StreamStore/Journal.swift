@@ -64,6 +64,11 @@ public final class Journal: @unchecked Sendable {
     /// The gathered batch goes to the next file, because the current one has no room for it.
     private var rollBefore = false
 
+    /// There will be no room until a checkpoint has released files.
+    public private(set) var needsCheckpoint = false
+    /// The last checkpoint did not succeed; set by whoever runs them.
+    public var checkpointFails = false
+
     public private(set) var lastLSN: UInt64
     public private(set) var committedLSN: UInt64
     public private(set) var failure: Errno?
@@ -115,20 +120,14 @@ public final class Journal: @unchecked Sendable {
             return .soon
         }
         let needed = JournalFile.headerLength + JournalFile.batchHeaderLength + padded + margin
-        if let next {
-            if !gathering.isEmpty {
-                // What is gathered stays in this file; the record waits for the next batch.
-                return .soon
-            }
-            if next.size >= needed {
-                rollBefore = true
-                return .available
-            }
-            if preparing { return .soon }
-            return prepareNext(size: needed, now: now) ? .soon : .none
+        if let next, gathering.isEmpty, next.size >= needed {
+            rollBefore = true
+            return .available
         }
+        // What is gathered stays in this file; the record waits for the next batch.
+        if next != nil, !gathering.isEmpty { return .soon }
         if preparing { return .soon }
-        return prepareNext(size: max(fileSize, needed), now: now) ? .soon : .none
+        return prepareNext(size: max(fileSize, needed), now: now)
     }
 
     private var gatheredEnd: Int {
@@ -168,7 +167,7 @@ public final class Journal: @unchecked Sendable {
             let failed = submission.commit()
             dispatcher.post { self.completed(submission, failed) }
         }
-        if next == nil, !preparing, current.offset > current.size / 2 { _ = prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds()) }
+        if next == nil, !preparing, current.offset > current.size / 2 { prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds()) }
         onRoom()
     }
 
@@ -197,13 +196,18 @@ public final class Journal: @unchecked Sendable {
 
     // MARK: Files
 
-    /// Starts to prepare the file after the current one; false when there is no room for it.
-    private func prepareNext(size: Int, now: Int64) -> Bool {
-        if preparing { return true }
-        if prepareFailure != nil, now < retryPrepareAt { return false }
+    /// Starts to prepare the file after the current one, if there may be one.
+    @discardableResult
+    private func prepareNext(size: Int, now: Int64) -> Room {
+        if preparing { return .soon }
+        if prepareFailure != nil, now < retryPrepareAt { return .none }
         let oversize = max(0, size - fileSize)
         let live = old.reduce(0) { $0 + $1.size } + current.size
-        if live + size > sizeLimit + oversize + fileSize { return false }
+        if live + size > sizeLimit + oversize + fileSize {
+            // Only a checkpoint can make room. While checkpoints succeed, waiting for one is better than refusing.
+            needsCheckpoint = true
+            return checkpointFails ? .none : .soon
+        }
         preparing = true
         let discarded = next
         next = nil
@@ -221,7 +225,7 @@ public final class Journal: @unchecked Sendable {
                 dispatcher.post { self.prepared(nil, error) }
             }
         }
-        return true
+        return .soon
     }
 
     private func prepared(_ file: Prepared?, _ error: Errno?) {
@@ -260,6 +264,8 @@ public final class Journal: @unchecked Sendable {
 
     /// Drops the files whose records are all covered by a checkpoint. One is kept to be written anew.
     public func release(through lsn: UInt64) {
+        needsCheckpoint = false
+        defer { onRoom() }
         var removed: [UInt64] = []
         while let first = old.first, first.lastLSN <= lsn {
             old.removeFirst()
@@ -270,7 +276,6 @@ public final class Journal: @unchecked Sendable {
         dispatcher.work {
             for number in numbers { try? disk.unlink(directory + "/" + JournalFile.name(number)) }
         }
-        onRoom()
     }
 
     /// Removes every file, after a checkpoint that covers all records; called when the server ends.
