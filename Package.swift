@@ -48,7 +48,8 @@ let package = Package(
             ], swiftSettings: strict),
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
         .executableTarget(
-            name: "durable-streams", dependencies: ["Server", "ServerSettings", "StreamClient", "SystemCalls", arguments, logging], swiftSettings: strict),
+            name: "durable-streams", dependencies: ["Server", "ServerSettings", "StreamClient", "SystemCalls", arguments, logging],
+            swiftSettings: strict),
 
         // Tools of the tests.
         .target(name: "HTTPWireTesting", dependencies: ["HTTPWire"], swiftSettings: strict),

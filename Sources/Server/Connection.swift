@@ -139,7 +139,10 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             guard let exchange else { return }
             let seconds = Double(now - exchange.bodyStarted) / 1000
             if Double(exchange.body.received) < seconds * Double(server.limits.bodyBytesPerSecond) {
-                refuse(Problem(408, "The request's body arrives too slowly; expected at least \(server.limits.bodyBytesPerSecond) bytes a second."), keepAlive: false)
+                refuse(
+                    Problem(
+                        408, "The request's body arrives too slowly; expected at least \(server.limits.bodyBytesPerSecond) bytes a second."),
+                    keepAlive: false)
             } else {
                 endPhase(at: now + 1000)
             }
@@ -318,7 +321,8 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         let head = server.requestHead
         defer {
             if server.logsAccess, let exchange {
-                exchange.accessLine = String(decoding: bytes[head.methodRange], as: UTF8.self) + " " + String(decoding: bytes[head.target], as: UTF8.self)
+                exchange.accessLine =
+                    String(decoding: bytes[head.methodRange], as: UTF8.self) + " " + String(decoding: bytes[head.target], as: UTF8.self)
                 exchange.began = server.loop.now
             }
         }
@@ -764,7 +768,9 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     func failPending() {
         guard phase == .executing else { return }
         tag &+= 1
-        refuse(Problem(503, "The server's journal has failed; it is unknown whether this was stored. Ask again after the restart."), keepAlive: false)
+        refuse(
+            Problem(503, "The server's journal has failed; it is unknown whether this was stored. Ask again after the restart."),
+            keepAlive: false)
     }
 
     /// The server is ending: waits end, idle connections close, answers in progress are finished.

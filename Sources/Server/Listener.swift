@@ -30,7 +30,8 @@ final class Listener: ReadinessHandler {
             let text = (0..<4).map { String((host >> (24 - 8 * UInt32($0))) & 255) }.joined(separator: ".")
             return try SocketCalls.listenTCP(host: text, port: port, backlog: backlog)
         case .ipv6(let host, let port):
-            let text = (0..<8).map { String(UInt16(truncatingIfNeeded: host >> (112 - 16 * UInt128($0))), radix: 16) }.joined(separator: ":")
+            let text = (0..<8).map { String(UInt16(truncatingIfNeeded: host >> (112 - 16 * UInt128($0))), radix: 16) }.joined(
+                separator: ":")
             return try SocketCalls.listenTCP(host: text, port: port, backlog: backlog)
         case .all(let port):
             do throws(Errno) {

@@ -196,7 +196,8 @@ final class ServerCore: @unchecked Sendable {
             case .file(let handle, let offset, let count):
                 guard let file = handle.file.descriptor else { return nil }
                 let block = OwnedBytes(capacity: count)
-                guard FileCalls.readIfCached(file, into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
+                guard
+                    FileCalls.readIfCached(file, into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
                 else { return nil }
                 block.count = count
                 scratch.append(block)

@@ -101,9 +101,11 @@ public final class ServerRuntime {
                 sizeLimit: settings.journalSize, recovered: recovered.position)
         } catch {
             switch error {
-            case .noSpace: throw StartFault(description: "the disk of the data directory \(dataDirectory) is full; free some space and start again")
+            case .noSpace:
+                throw StartFault(description: "the disk of the data directory \(dataDirectory) is full; free some space and start again")
             case .readOnlyFileSystem:
-                throw StartFault(description: "the data directory \(dataDirectory) is on a read-only file system; the server needs to write there")
+                throw StartFault(
+                    description: "the data directory \(dataDirectory) is on a read-only file system; the server needs to write there")
             default: throw StartFault(description: "cannot create a journal file in \(directory.journal): \(error.text)")
             }
         }

@@ -43,8 +43,9 @@ public final class Checkpointer: @unchecked Sendable {
         let written = context.journal.bytesSubmitted - bytesAtLast
         if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
             run()
-        } else if written > context.limits.journalSize / 2 || context.tailFootprint > context.limits.tailBufferBudget
-            && context.loop.now - lastAt > 1_000
+        } else if written > context.limits.journalSize / 2
+            || context.tailFootprint > context.limits.tailBufferBudget
+                && context.loop.now - lastAt > 1_000
         {
             run()
         } else if context.loop.now - lastAt >= context.limits.checkpointMilliseconds {

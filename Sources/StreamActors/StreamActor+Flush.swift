@@ -77,7 +77,8 @@ extension StreamActor {
         defer { endFlush() }
         if error == .noSpace || error == Errno(rawValue: 122) || error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem {
             // The bytes stay in memory and in the journal; a later flush or checkpoint tries again.
-            context.onNote("stream \(StreamLabel.text(name)): its segment could not be written: \(error.text); its data stays in the journal")
+            context.onNote(
+                "stream \(StreamLabel.text(name)): its segment could not be written: \(error.text); its data stays in the journal")
         } else {
             context.onFatal("stream \(StreamLabel.text(name)): writing its segment failed: \(error.text)")
         }

@@ -185,7 +185,9 @@ public actor StreamActor {
             return answer(
                 .refused(.configurationDiffers(image.state.closed ? "stream is closed" : "stream is open")), requester, tag)
         }
-        if renewalIsDue(), !journalRenewal() { return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL")) }
+        if renewalIsDue(), !journalRenewal() {
+            return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL"))
+        }
         let facts = StreamFacts(
             id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)
         return answer(.created(facts, new: false), requester, tag)
@@ -383,7 +385,9 @@ public actor StreamActor {
             pendingHead = 0
         }
         if pendingHead < pending.count { touch() }
-        if readerCount > 0, ended || durableTail != before || durableClosed != wasClosed { publish(from: before, ends: ends, deleted: ended) }
+        if readerCount > 0, ended || durableTail != before || durableClosed != wasClosed {
+            publish(from: before, ends: ends, deleted: ended)
+        }
         if ended { removeFiles() }
         if durableTail - image.flushed >= UInt64(context.limits.flushThreshold) { queueFlush() }
     }

@@ -185,7 +185,9 @@ public final class StreamRegistry: @unchecked Sendable {
     /// Why the journal takes nothing now.
     var noRoom: Refusal {
         if context.journal.failure != nil { return .unavailable("the journal has failed; the server is about to restart") }
-        if let failure = context.journal.roomFailure { return failure == .noSpace ? .noSpace : .unavailable("the journal cannot grow: \(failure.text)") }
+        if let failure = context.journal.roomFailure {
+            return failure == .noSpace ? .noSpace : .unavailable("the journal cannot grow: \(failure.text)")
+        }
         return .unavailable("the journal is full and the checkpoint is behind")
     }
 

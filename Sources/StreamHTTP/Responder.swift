@@ -243,7 +243,10 @@ public enum RefusalTable {
         switch refusal {
         case .notFound: Problem(404, "There is no stream of this name.")
         case .configurationDiffers(let what):
-            Problem(409, "The stream exists with another configuration: its \(what). Expected a PUT with the same content type, TTL or expiry and closed status.")
+            Problem(
+                409,
+                "The stream exists with another configuration: its \(what). Expected a PUT with the same content type, TTL or expiry and closed status."
+            )
         case .append(.closed, _, _): Problem(409, "The stream is closed; nothing can be appended.")
         case .append(.contentTypeDiffers, _, let type):
             Problem(409, "The header Content-Type does not match the stream's; expected \(type).")
@@ -256,11 +259,14 @@ public enum RefusalTable {
         case .append(.producerGap(let expected, let received), _, _):
             Problem(409, "The header Producer-Seq leaves a gap; expected \(expected), received \(received).")
         case .append(.tooManyProducers, _, _):
-            Problem(503, "The stream remembers \(StreamState.producerLimit) producers, which is the limit; expected a Producer-Id it knows.")
+            Problem(
+                503, "The stream remembers \(StreamState.producerLimit) producers, which is the limit; expected a Producer-Id it knows.")
         case .invalidJSON(let reason): Problem(400, "The body is not valid JSON \(reason). Expected one JSON text in UTF-8.")
         case .emptyJSONArray: Problem(400, "The body is an empty JSON array; expected at least one message.")
         case .offsetBeyondTail(let tail):
-            Problem(400, "The parameter offset lies beyond the tail of the stream; expected at most \(StreamOffset(position: tail).description).")
+            Problem(
+                400,
+                "The parameter offset lies beyond the tail of the stream; expected at most \(StreamOffset(position: tail).description).")
         case .offsetNotAtMessage:
             Problem(400, "The parameter offset is not the boundary of a message; expected a token from Stream-Next-Offset.")
         case .noSpace: Problem(507, "The server's disk is full. Nothing was stored; what is stored can be read.")

@@ -92,7 +92,9 @@ public struct Router: Sendable {
         }
         context.isLive = mode != .catchUp
         guard let offset else {
-            if mode != .catchUp { throw Problem(400, "The parameter live needs the parameter offset: -1, now or an offset of this stream.") }
+            if mode != .catchUp {
+                throw Problem(400, "The parameter live needs the parameter offset: -1, now or an offset of this stream.")
+            }
             return ReadRequest(start: .beginning, mode: mode)
         }
         if offset.elementsEqual("-1".utf8) { return ReadRequest(start: .beginning, mode: mode) }
@@ -101,7 +103,10 @@ public struct Router: Sendable {
             return ReadRequest(start: .now, mode: mode)
         }
         guard let token = offset.withUnsafeBytes({ StreamOffset.parse($0) }) else {
-            throw Problem(400, "The parameter offset is not an offset; expected -1, now or a token from Stream-Next-Offset (two 16-digit numbers joined by _).")
+            throw Problem(
+                400,
+                "The parameter offset is not an offset; expected -1, now or a token from Stream-Next-Offset (two 16-digit numbers joined by _)."
+            )
         }
         return ReadRequest(start: .position(token.position), mode: mode)
     }
@@ -150,7 +155,9 @@ public struct Router: Sendable {
         }
         if let ttl {
             guard let seconds = StreamTTL.parse(ttl) else {
-                throw Problem(400, "The header Stream-TTL is not a number of seconds; expected 0 or digits without leading zero, sign, point or exponent.")
+                throw Problem(
+                    400,
+                    "The header Stream-TTL is not a number of seconds; expected 0 or digits without leading zero, sign, point or exponent.")
             }
             expiry = .timeToLive(seconds: seconds)
         }
@@ -230,7 +237,8 @@ public struct Router: Sendable {
     }
 
     /// The value of a field that may be given once.
-    private func single(_ head: RequestHead, _ name: FieldName, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> UnsafeRawBufferPointer? {
+    private func single(_ head: RequestHead, _ name: FieldName, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> UnsafeRawBufferPointer?
+    {
         guard let range = head.first(name) else { return nil }
         if head.count(of: name) > 1 { throw Problem(400, "The header \(name.canonical) is given twice; expected one.") }
         return UnsafeRawBufferPointer(rebasing: bytes[range])

@@ -36,7 +36,8 @@ public struct StreamRequest: Sendable {
         request.hasContent = contentCount > 0
         if contentCount == 0 {
             if !request.closes {
-                throw Problem(400, "The body is empty. A POST needs content to append, or the header Stream-Closed: true to close the stream.")
+                throw Problem(
+                    400, "The body is empty. A POST needs content to append, or the header Stream-Closed: true to close the stream.")
             }
             request.contentType = nil
         } else if request.contentType == nil {

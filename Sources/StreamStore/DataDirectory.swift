@@ -102,10 +102,13 @@ public final class DataDirectory: Sendable {
         let count = try buffer.withUnsafeMutableBytes { try opened.read(into: $0, at: 0) }
         let lines = String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n")
         guard lines.count >= 2, lines[0] == firstLine, lines[1].hasPrefix("format "), let found = Int(lines[1].dropFirst(7)) else {
-            throw DataDirectoryFault("\(file) does not say which format the data directory has; expected \"\(firstLine)\" and \"format \(format)\"")
+            throw DataDirectoryFault(
+                "\(file) does not say which format the data directory has; expected \"\(firstLine)\" and \"format \(format)\"")
         }
         if found > format {
-            throw DataDirectoryFault("the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it")
+            throw DataDirectoryFault(
+                "the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it"
+            )
         }
     }
 

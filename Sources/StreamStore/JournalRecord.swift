@@ -61,7 +61,12 @@ public enum JournalRecord {
     public static let headerLength = 40
     static let version: UInt8 = 1
 
-    enum Kind: UInt8 { case create = 1, append = 2, delete = 3, renew = 4 }
+    enum Kind: UInt8 {
+        case create = 1
+        case append = 2
+        case delete = 3
+        case renew = 4
+    }
 
     /// A decoded record; `payload` points into the bytes it was read from.
     public struct View {

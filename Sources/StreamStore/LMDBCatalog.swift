@@ -222,7 +222,9 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         guard let key = try Self.get(transaction, ids, Self.bigEndian(id), { Array($0) }) else { return false }
         var existed = false
         if let entry = try Self.get(transaction, names, key, { Array($0) }), Self.id(ofEntry: entry) == id {
-            if let old = entry.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }), let deadline = old.deadline {
+            if let old = entry.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }),
+                let deadline = old.deadline
+            {
                 try Self.delete(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), id))
             }
             try Self.delete(transaction, names, key)
@@ -287,7 +289,8 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     private static func check(_ code: Int32, _ action: String) throws(CatalogFault) {
         if code != 0 {
             throw CatalogFault(
-                "cannot \(action): \(String(cString: mdb_strerror(code)))", isNoSpace: code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
+                "cannot \(action): \(String(cString: mdb_strerror(code)))",
+                isNoSpace: code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
         }
     }
 

@@ -48,4 +48,3 @@ public final class OwnedBytes: @unchecked Sendable {
 
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 }
-

@@ -114,21 +114,25 @@ public struct Recovery {
                 let expected = (lastBatch ?? 0) + 1
                 if let header, header.file == number, header.number > expected {
                     throw RecoveryFault(
-                        "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?")
+                        "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?"
+                    )
                 }
                 if let later = laterBatch(in: bytes, after: offset, file: number, atLeast: expected + 1) {
                     throw RecoveryFault(
-                        "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it")
+                        "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
+                    )
                 }
                 break reading
             }
             if let lastLSN, header.firstLSN != lastLSN + 1, !(skips && header.firstLSN > lastLSN) {
                 throw RecoveryFault(
-                    "the journal file \(directory)/\(name) goes on with LSN \(header.firstLSN) at byte \(offset) where \(lastLSN + 1) was expected: records before it are damaged or missing")
+                    "the journal file \(directory)/\(name) goes on with LSN \(header.firstLSN) at byte \(offset) where \(lastLSN + 1) was expected: records before it are damaged or missing"
+                )
             }
             if lastLSN == nil, header.firstLSN > mark.checkpointLSN + 1 {
                 throw RecoveryFault(
-                    "the journal begins with LSN \(header.firstLSN) in \(name), but the catalog ends with \(mark.checkpointLSN); a journal file is missing or the catalog is older than the journal")
+                    "the journal begins with LSN \(header.firstLSN) in \(name), but the catalog ends with \(mark.checkpointLSN); a journal file is missing or the catalog is older than the journal"
+                )
             }
             let end = offset + JournalFile.batchHeaderLength + header.byteCount
             var position = offset + JournalFile.batchHeaderLength
@@ -137,7 +141,8 @@ public struct Recovery {
                 guard let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end])), record.lsn == lsn else {
                     if let later = laterBatch(in: bytes, after: end, file: number, atLeast: header.number + 1) {
                         throw RecoveryFault(
-                            "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once")
+                            "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once"
+                        )
                     }
                     result.notes.append("\(name) ends torn at byte \(position); records from \(lsn) on were never acknowledged")
                     break
@@ -199,7 +204,8 @@ public struct Recovery {
         case .append(let append):
             guard append.position == streams[record.stream]!.state.tail, !streams[record.stream]!.state.closed else {
                 throw RecoveryFault(
-                    "record \(record.lsn) appends to stream \(record.stream) at \(append.position), but its tail is \(streams[record.stream]!.state.tail)")
+                    "record \(record.lsn) appends to stream \(record.stream) at \(append.position), but its tail is \(streams[record.stream]!.state.tail)"
+                )
             }
             take(append, record)
         case .delete:

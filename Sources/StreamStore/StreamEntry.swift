@@ -117,7 +117,9 @@ enum StreamEntry {
         for segment in segments {
             if segment.base == activeBase { active = segment } else { sealed.append(.init(base: segment.base, end: segment.end)) }
         }
-        guard ignoringSegments || active.end == flushed else { throw .invalid("the open segment ends at \(active.end), the entry says \(flushed)") }
+        guard ignoringSegments || active.end == flushed else {
+            throw .invalid("the open segment ends at \(active.end), the entry says \(flushed)")
+        }
         active.cuts += cuts
         return StreamImage(
             id: id, name: name,

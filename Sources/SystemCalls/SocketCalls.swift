@@ -139,7 +139,9 @@ public enum SocketCalls {
         if let failure = outcome(of: { () throws(Errno) in try call({ Glibc.bind($0, $1, $2) }, socket.number) }) {
             guard failure == .addressInUse else { throw failure }
             let probe = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
-            guard outcome(of: { () throws(Errno) in try call({ Glibc.connect($0, $1, $2) }, probe.number) }) == .connectionRefused else { throw failure }
+            guard outcome(of: { () throws(Errno) in try call({ Glibc.connect($0, $1, $2) }, probe.number) }) == .connectionRefused else {
+                throw failure
+            }
             try FileCalls.unlink(path)
             try call({ Glibc.bind($0, $1, $2) }, socket.number)
         }
