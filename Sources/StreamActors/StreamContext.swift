@@ -25,6 +25,8 @@ public struct StoreLimits: Sendable {
     public var idleStreams = 16_384
     /// Commands that wait for a stream to be loaded or for room in the journal.
     public var parkedCommands = 65_536
+    /// Content of commands that wait for room in the journal, bytes: a few of the largest bodies.
+    public var parkedBytes = 512 << 20
     public var checkpointMilliseconds: Int64 = 30_000
 
     public init() {}

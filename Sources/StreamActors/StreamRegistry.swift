@@ -162,7 +162,7 @@ public final class StreamRegistry: @unchecked Sendable {
     // MARK: Room in the journal
 
     func parkForRoom(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
-        if roomWaiterBytes + content.count > context.limits.tailBufferBudget || roomWaiters.count >= context.limits.parkedCommands {
+        if roomWaiterBytes + content.count > context.limits.parkedBytes || roomWaiters.count >= context.limits.parkedCommands {
             requester.answer(.refused(.unavailable("too much waits for room in the journal")), from: nil, tag: tag)
             return
         }

@@ -63,7 +63,7 @@ public struct Recovery {
         var lastLSN: UInt64?
         for (index, number) in numbers.enumerated() {
             progress(Double(index) / Double(numbers.count))
-            try read(number, isLast: index == numbers.count - 1, lastBatch: &lastBatch, lastLSN: &lastLSN)
+            try read(number, lastBatch: &lastBatch, lastLSN: &lastLSN)
         }
         progress(1)
         result.position.lastBatch = lastBatch ?? 0
@@ -73,7 +73,7 @@ public struct Recovery {
         return result
     }
 
-    private mutating func read(_ number: UInt64, isLast: Bool, lastBatch: inout UInt64?, lastLSN: inout UInt64?) throws {
+    private mutating func read(_ number: UInt64, lastBatch: inout UInt64?, lastLSN: inout UInt64?) throws {
         let name = JournalFile.name(number)
         let file = try disk.open(directory + "/" + name, .readOnly)
         let size = try file.size()
@@ -86,18 +86,15 @@ public struct Recovery {
         case .newer(let version):
             throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
         case .damaged:
-            if isLast {
-                result.notes.append("\(name) has no valid header; it was being prepared and holds nothing")
-                return
-            }
-            throw RecoveryFault("the journal file \(directory)/\(name) has a damaged header, and there are later files")
+            // A file that was being prepared, or damage that the batches, which name their file themselves, do without.
+            result.notes.append("\(name) has no valid header; its batches, if it has any, speak for themselves")
         case .valid(let found):
             if found != number {
-                if isLast {
-                    result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
-                    return
+                if let batch = laterBatch(in: bytes, after: JournalFile.headerLength, file: found, atLeast: 0, beyond: mark.checkpointLSN) {
+                    throw RecoveryFault(
+                        "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?")
                 }
-                throw RecoveryFault("the journal file \(directory)/\(name) says that it is file \(found); was it renamed?")
+                result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
             }
         }
         var offset = JournalFile.headerLength
@@ -160,17 +157,17 @@ public struct Recovery {
         result.position.files.append(Journal.LiveFile(number: number, size: size, lastLSN: fileLastLSN))
     }
 
-    /// The first undamaged header of a batch of this file with at least the given number.
-    private func laterBatch(in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, atLeast number: UInt64) -> (
-        number: UInt64, offset: Int
-    )? {
+    /// The first undamaged header of a batch of this file with at least the given number and records beyond an LSN.
+    private func laterBatch(
+        in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, atLeast number: UInt64, beyond lsn: UInt64 = 0
+    ) -> (number: UInt64, offset: Int, lastLSN: UInt64)? {
         var position = (offset + 7) & ~7
         while position + JournalFile.batchHeaderLength <= bytes.count {
             if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
                 let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
-                header.number >= number
+                header.number >= number, header.lastLSN > lsn
             {
-                return (header.number, position)
+                return (header.number, position, header.lastLSN)
             }
             position += 8
         }
