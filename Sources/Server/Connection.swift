@@ -523,7 +523,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// A read's answer: the head and the pieces.
     func send(_ result: ReadResult) {
         guard let exchange else { return }
-        let range = RangeFacts(facts: result.facts, from: result.from, to: result.to, immutable: result.immutable)
+        let range = RangeFacts(facts: result.facts, from: result.from, to: result.to)
         guard server.responder.read(range, exchange.context, &server.head) else {
             respond(nil)
             return

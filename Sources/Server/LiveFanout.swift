@@ -54,7 +54,7 @@ extension ServerCore: LiveSink {
     }
 
     private func encode(_ result: ReadResult, _ buffers: [UnsafeRawBufferPointer], _ context: ResponseContext) -> OwnedBytes {
-        let range = RangeFacts(facts: result.facts, from: result.from, to: result.to, immutable: result.immutable)
+        let range = RangeFacts(facts: result.facts, from: result.from, to: result.to)
         _ = responder.read(range, context, &head)
         serializeHead(keepAlive: true, minorVersion: 1)
         let isJSON = result.facts.contentType.isJSON

@@ -90,9 +90,9 @@ final class ServerCore: @unchecked Sendable {
     }
 
     private var refusedConnections = 0
-    private var refusalsLoggedAt = Int64.min
+    private var refusalsLoggedAt: Int64?
 
-    /// Says 503 and closes, without reading anything.
+    /// Says 503 and closes. What the peer has sent by now is read, so that closing does not reset the connection under the answer.
     private func refuseConnection(_ descriptor: Int32) {
         let owned = Descriptor(owning: descriptor)
         _ = responder.refuse(Problem(503, "The server has as many connections as it may have."), ResponseContext(), &head)
@@ -100,8 +100,9 @@ final class ServerCore: @unchecked Sendable {
         output += Array("The server has as many connections as it may have.\n".utf8)
         _ = output.withUnsafeBytes { SocketCalls.send(owned.number, $0) }
         SocketCalls.shutdownWrite(owned.number)
+        _ = SocketCalls.receive(owned.number, into: receiveBuffer)
         refusedConnections += 1
-        if loop.now - refusalsLoggedAt >= 10_000 || refusalsLoggedAt == .min {
+        if refusalsLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true {
             refusalsLoggedAt = loop.now
             logger.warning(
                 "connections are refused: the limit is reached",

@@ -28,7 +28,7 @@ extension StreamActor {
                 join(reader, mode: request.mode, at: position)
                 return .waiting(facts)
             }
-            return .read(ReadResult(facts: facts, from: position, to: position, pieces: [], immutable: false))
+            return .read(ReadResult(facts: facts, from: position, to: position, pieces: []))
         }
         let inMemory = position >= image.tail.start
         var end = durableTail
@@ -73,7 +73,7 @@ extension StreamActor {
             pieces.append(.file(handle!, offset: Int(position - base), count: Int(split - position)))
             if split < end { pieces += image.tail.slices(from: split, to: end).map { .memory($0) } }
         }
-        return .read(ReadResult(facts: facts, from: position, to: end, pieces: pieces, immutable: cut == end))
+        return .read(ReadResult(facts: facts, from: position, to: end, pieces: pieces))
     }
 
     private func sealedSegment(holding position: UInt64) -> StreamImage.SealedSegment {

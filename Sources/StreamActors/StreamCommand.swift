@@ -60,8 +60,6 @@ public struct ReadResult: Sendable {
     /// End of what this answer holds.
     public let to: UInt64
     public let pieces: [ReadPiece]
-    /// The range can never be answered differently: its end is the end of a chunk.
-    public let immutable: Bool
 
     public var upToDate: Bool { to == facts.tail }
     public var closed: Bool { upToDate && facts.closed }

@@ -17,13 +17,11 @@ public struct RangeFacts: Sendable {
     public let facts: StreamFacts
     public let from: UInt64
     public let to: UInt64
-    public let immutable: Bool
 
-    public init(facts: StreamFacts, from: UInt64, to: UInt64, immutable: Bool) {
+    public init(facts: StreamFacts, from: UInt64, to: UInt64) {
         self.facts = facts
         self.from = from
         self.to = to
-        self.immutable = immutable
     }
 
     public var upToDate: Bool { to == facts.tail }
@@ -148,15 +146,13 @@ public struct Responder: Sendable {
         return !matches
     }
 
+    /// Not `immutable`, though a full chunk never changes while its stream lives: a stream that is created anew under the same name has the
+    /// same URLs, and no cache may then go on serving the old one for a year.
     private func cacheControl(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
         if context.fromNow {
             head.add("Cache-Control: no-store\r\n")
         } else if range.from == range.to {
             head.add("Cache-Control: no-cache\r\n")
-        } else if range.immutable {
-            head.add(
-                settings.publicCache
-                    ? "Cache-Control: public, max-age=31536000, immutable\r\n" : "Cache-Control: private, max-age=31536000, immutable\r\n")
         } else {
             head.add(
                 settings.publicCache

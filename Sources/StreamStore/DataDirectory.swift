@@ -60,6 +60,8 @@ public final class DataDirectory: Sendable {
         let taken: Bool
         do throws(Errno) {
             try makeDirectories(path)
+        } catch { throw explain(error, "create the directory", path) }
+        do throws(Errno) {
             file = SystemFile(try FileCalls.open(path + "/LOCK", .createOrOpen))
             taken = try FileCalls.tryLock(file.descriptor!)
         } catch { throw explain(error, "take the lock file", path) }
@@ -84,6 +86,8 @@ public final class DataDirectory: Sendable {
             }
             made += "/"
         }
+        var information = stat()
+        if stat(path, &information) == 0, information.st_mode & S_IFMT != S_IFDIR { throw .notDirectory }
         if access(path, W_OK | X_OK) != 0 { throw Errno(rawValue: errno) }
     }
 
