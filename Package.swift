@@ -59,6 +59,12 @@ let package = Package(
         .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
         .testTarget(name: "ServerSettingsTests", dependencies: ["ServerSettings", arguments, logging, system], swiftSettings: strict),
+        .testTarget(name: "SystemCallsTests", dependencies: ["SystemCalls", system], swiftSettings: strict),
+        .testTarget(name: "ReactorTests", dependencies: ["Reactor", "SystemCalls", system], swiftSettings: strict),
+        .testTarget(
+            name: "StreamStoreTests", dependencies: ["StreamStore", "StreamRules", "SystemCalls", "CLMDB", system], swiftSettings: strict),
+        // Starts the executable and talks to it over loopback.
+        .testTarget(name: "BlackBoxTests", dependencies: ["durable-streams"], swiftSettings: strict),
         .testTarget(name: "StreamClientTests", dependencies: ["StreamClient"], swiftSettings: strict),
     ]
 )

@@ -41,13 +41,11 @@ public final class TimerQueue {
 
     /// Runs what is due, in order; actions may add timers, which run in a later call even if due.
     public func fire(now: Int64) {
-        guard let first = heap.first, first.deadline <= now else { return }
-        var due: [Entry] = []
-        while let first = heap.first, first.deadline <= now {
-            due.append(first)
+        let limit = lastNumber
+        while let first = heap.first, first.deadline <= now, first.number <= limit {
             removeFirst()
+            first.action()
         }
-        for entry in due { entry.action() }
     }
 
     private func removeFirst() {

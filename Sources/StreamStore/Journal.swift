@@ -25,12 +25,14 @@ public final class Journal: @unchecked Sendable {
 
     private struct Current {
         var number: UInt64
+        var salt: UInt64
         var file: any DiskFile
         var offset: Int
         var size: Int
     }
     private struct Prepared: Sendable {
         let number: UInt64
+        let salt: UInt64
         let file: any DiskFile
         let size: Int
     }
@@ -96,11 +98,17 @@ public final class Journal: @unchecked Sendable {
         committedLSN = recovered.lastLSN
         nextBatch = recovered.lastBatch + 1
         old = recovered.files
+        if syncs {
+            // The server before this one may have ended between a write and its sync; what recovery has read must stay.
+            for file in recovered.files {
+                try disk.open(directory + "/" + JournalFile.name(file.number), .readOnly).syncData()
+            }
+        }
         let number = (recovered.files.last?.number ?? recovered.highestNumber) + 1
         let first = max(number, recovered.highestNumber + 1)
         let prepared = try Self.prepare(
             disk: disk, directory: directory, number: first, recycling: nil, size: fileSize, syncs: syncs)
-        current = Current(number: prepared.number, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+        current = Current(number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
         nextNumber = first + 1
     }
 
@@ -148,7 +156,7 @@ public final class Journal: @unchecked Sendable {
         if rollBefore {
             guard let prepared = next else { return }
             old.append(LiveFile(number: current.number, size: current.size, lastLSN: gathering.firstLSN - 1))
-            current = Current(number: prepared.number, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+            current = Current(number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
             next = nil
             rollBefore = false
         }
@@ -157,7 +165,7 @@ public final class Journal: @unchecked Sendable {
         spare = nil
         inFlight = true
         let submission = JournalSubmission(
-            arena: arena, file: current.file, fileNumber: current.number, batchNumber: nextBatch, offset: current.offset, syncs: syncs)
+            arena: arena, file: current.file, fileNumber: current.number, salt: current.salt, batchNumber: nextBatch, offset: current.offset, syncs: syncs)
         nextBatch += 1
         current.offset += arena.byteCount
         precondition(current.offset <= current.size, "a batch was gathered that the file has no room for")
@@ -177,6 +185,7 @@ public final class Journal: @unchecked Sendable {
             fail(error)
             return
         }
+        if failure != nil { return }
         let lsn = submission.arena.lastLSN
         submission.arena.reset()
         spare = submission.arena
@@ -203,7 +212,7 @@ public final class Journal: @unchecked Sendable {
         if prepareFailure != nil, now < retryPrepareAt { return .none }
         let oversize = max(0, size - fileSize)
         let live = old.reduce(0) { $0 + $1.size } + current.size
-        if live + size > sizeLimit + oversize + fileSize {
+        if !old.isEmpty, live + size > sizeLimit + oversize + fileSize {
             // Only a checkpoint can make room. While checkpoints succeed, waiting for one is better than refusing.
             needsCheckpoint = true
             return checkpointFails ? .none : .soon
@@ -243,11 +252,12 @@ public final class Journal: @unchecked Sendable {
         disk: any Disk, directory: String, number: UInt64, recycling: UInt64?, size: Int, syncs: Bool
     ) throws(Errno) -> Prepared {
         let path = directory + "/" + JournalFile.name(number)
+        let salt = UInt64.random(in: .min ... .max)
         if let recycling { try disk.rename(directory + "/" + JournalFile.name(recycling), to: path) }
         let file = try disk.open(path, .createOrOpen)
         do throws(Errno) {
             if recycling == nil { try file.allocate(size: size) }
-            try file.write(JournalFile.encodeHeader(number: number, size: size), at: 0)
+            try file.write(JournalFile.encodeHeader(number: number, size: size, salt: salt), at: 0)
             if syncs {
                 try file.syncData()
                 try disk.syncDirectory(directory)
@@ -256,7 +266,7 @@ public final class Journal: @unchecked Sendable {
             try? disk.unlink(path)
             throw error
         }
-        return Prepared(number: number, file: file, size: size)
+        return Prepared(number: number, salt: salt, file: file, size: size)
     }
 
     /// Bytes of the files that hold records after the last checkpoint, the current one included.

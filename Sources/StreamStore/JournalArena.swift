@@ -15,6 +15,8 @@ final class JournalArena: @unchecked Sendable {
         /// Where in the arena's own bytes the block belongs.
         let offset: Int
         let block: OwnedBytes
+        /// The payload in the block, which may go on growing behind it.
+        let payload: UnsafeRawBufferPointer
     }
 
     private var memory: UnsafeMutableRawPointer
@@ -52,7 +54,7 @@ final class JournalArena: @unchecked Sendable {
             body, lsn: lsn, stream: stream, payloadLength: payload.count, payloadChecksum: Checksum.of(payload), to: start)
         used += head
         if external, let block {
-            externals.append(External(offset: used, block: block))
+            externals.append(External(offset: used, block: block, payload: payload))
         } else if let base = payload.baseAddress {
             (memory + used).copyMemory(from: base, byteCount: payload.count)
             used += payload.count
@@ -72,16 +74,17 @@ final class JournalArena: @unchecked Sendable {
     }
 
     /// Writes the batch header and returns what is to be written, in order.
-    func seal(file: UInt64, batch: UInt64) -> [iovec] {
+    func seal(file: UInt64, salt: UInt64, batch: UInt64) -> [iovec] {
         JournalFile.BatchHeader(
-            file: file, number: batch, firstLSN: firstLSN, lastLSN: lastLSN, byteCount: byteCount - JournalFile.batchHeaderLength
+            file: file, number: batch, firstLSN: firstLSN, lastLSN: lastLSN, byteCount: byteCount - JournalFile.batchHeaderLength,
+            salt: salt
         ).encode(to: memory)
         var vectors: [iovec] = []
         vectors.reserveCapacity(1 + 2 * externals.count)
         var position = 0
         for external in externals {
             vectors.append(iovec(iov_base: memory + position, iov_len: external.offset - position))
-            vectors.append(iovec(iov_base: external.block.base, iov_len: external.block.count))
+            vectors.append(iovec(iov_base: UnsafeMutableRawPointer(mutating: external.payload.baseAddress), iov_len: external.payload.count))
             position = external.offset
         }
         if used > position { vectors.append(iovec(iov_base: memory + position, iov_len: used - position)) }

@@ -8,10 +8,12 @@
 // after the sync of batch n has returned. So a damaged batch with a good later batch behind it was acknowledged once and is damage,
 // while a damaged last batch is a write that never finished ("torn") and holds nothing that was acknowledged.
 // Files are recycled: the batch header names the file's number, so that what an earlier life left is never taken for new.
+// The salt is a random number of this life of the file. Nobody outside knows it, so no client can send content that looks like a batch.
 //
-// File header:   0 "DSJOURN1"  8 u32 CRC32C of bytes 12 ..< 64   12 u32 version   16 u64 file number   24 u64 file size   zeros
+// File header:   0 "DSJOURN1"  8 u32 CRC32C of bytes 12 ..< 64   12 u32 version   16 u64 file number   24 u64 file size
+//               32 u64 salt   zeros
 // Batch header:  0 u32 "DSB1"  4 u32 CRC32C of bytes 8 ..< 64    8 u64 file number  16 u64 batch number  24 u64 first LSN
-//               32 u64 last LSN  40 u64 bytes of records behind this header  48 zeros
+//               32 u64 last LSN  40 u64 bytes of records behind this header  48 u64 salt  56 zeros
 
 public enum JournalFile {
     public static let headerLength = 64
@@ -28,16 +30,18 @@ public enum JournalFile {
 
     public static func number(of name: String) -> UInt64? {
         guard name.hasSuffix(".journal"), name.utf8.count == 24 else { return nil }
-        return UInt64(name.dropLast(8))
+        guard let number = UInt64(name.dropLast(8)), self.name(number) == name else { return nil }
+        return number
     }
 
-    static func encodeHeader(number: UInt64, size: Int) -> [UInt8] {
+    static func encodeHeader(number: UInt64, size: Int, salt: UInt64) -> [UInt8] {
         var header = [UInt8](repeating: 0, count: headerLength)
         header.withUnsafeMutableBytes { bytes in
             bytes.storeBytes(of: magic.littleEndian, toByteOffset: 0, as: UInt64.self)
             bytes.storeBytes(of: version.littleEndian, toByteOffset: 12, as: UInt32.self)
             bytes.storeBytes(of: number.littleEndian, toByteOffset: 16, as: UInt64.self)
             bytes.storeBytes(of: UInt64(size).littleEndian, toByteOffset: 24, as: UInt64.self)
+            bytes.storeBytes(of: salt.littleEndian, toByteOffset: 32, as: UInt64.self)
             let checksum = Checksum.of(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[12..<headerLength]))
             bytes.storeBytes(of: checksum.littleEndian, toByteOffset: 8, as: UInt32.self)
         }
@@ -45,7 +49,7 @@ public enum JournalFile {
     }
 
     public enum HeaderVerdict: Equatable, Sendable {
-        case valid(number: UInt64)
+        case valid(number: UInt64, salt: UInt64)
         case damaged
         case newer(version: UInt32)
     }
@@ -57,7 +61,9 @@ public enum JournalFile {
         else { return .damaged }
         let found = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
         if found > version { return .newer(version: found) }
-        return .valid(number: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
+        return .valid(
+            number: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)),
+            salt: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 32, as: UInt64.self)))
     }
 
     public struct BatchHeader: Equatable, Sendable {
@@ -66,6 +72,8 @@ public enum JournalFile {
         public var firstLSN: UInt64
         public var lastLSN: UInt64
         public var byteCount: Int
+        /// The file's.
+        public var salt: UInt64
 
         func encode(to out: UnsafeMutableRawPointer) {
             out.initializeMemory(as: UInt8.self, repeating: 0, count: batchHeaderLength)
@@ -75,6 +83,7 @@ public enum JournalFile {
             out.storeBytes(of: firstLSN.littleEndian, toByteOffset: 24, as: UInt64.self)
             out.storeBytes(of: lastLSN.littleEndian, toByteOffset: 32, as: UInt64.self)
             out.storeBytes(of: UInt64(byteCount).littleEndian, toByteOffset: 40, as: UInt64.self)
+            out.storeBytes(of: salt.littleEndian, toByteOffset: 48, as: UInt64.self)
             let checksum = Checksum.of(UnsafeRawBufferPointer(start: out + 8, count: batchHeaderLength - 8))
             out.storeBytes(of: checksum.littleEndian, toByteOffset: 4, as: UInt32.self)
         }
@@ -88,7 +97,8 @@ public enum JournalFile {
             else { return nil }
             func load(_ offset: Int) -> UInt64 { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) }
             guard let count = Int(exactly: load(40)) else { return nil }
-            return BatchHeader(file: load(8), number: load(16), firstLSN: load(24), lastLSN: load(32), byteCount: count)
+            return BatchHeader(
+                file: load(8), number: load(16), firstLSN: load(24), lastLSN: load(32), byteCount: count, salt: load(48))
         }
     }
 }

@@ -10,13 +10,14 @@ struct JournalSubmission: Sendable {
     let arena: JournalArena
     let file: any DiskFile
     let fileNumber: UInt64
+    let salt: UInt64
     let batchNumber: UInt64
     let offset: Int
     let syncs: Bool
 
     /// Writes and syncs. An error is final for the journal.
     func commit() -> Errno? {
-        var vectors = arena.seal(file: fileNumber, batch: batchNumber)
+        var vectors = arena.seal(file: fileNumber, salt: salt, batch: batchNumber)
         do throws(Errno) {
             try file.write(vectors: &vectors, at: offset)
             if syncs { try file.syncData() }

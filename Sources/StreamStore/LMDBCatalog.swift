@@ -3,7 +3,7 @@
 //     names      key of the name → stream entry (StreamEntry.swift)      ordered by name
 //     ids        u64 id, big-endian → key of the name
 //     segments   u64 id, u64 base, big-endian → segment (SegmentMeta.swift), u32 CRC32C
-//     deadlines  u64 deadline, u64 id, big-endian → name                  ordered by deadline
+//     deadlines  u64 deadline with its sign bit turned, u64 id, big-endian → name                  ordered by deadline
 //     meta       "mark" → u64 checkpoint LSN, u64 next stream id, u64 number of streams
 //
 // The key of a name is the name, if it is at most 480 bytes long (LMDB keys end at 511); else its first 440 bytes, a zero byte (which no
@@ -92,10 +92,10 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     public func due(before moment: Int64, after: DueStream?, limit: Int) throws(CatalogFault) -> [DueStream] {
         try read { (transaction) throws(CatalogFault) in
             var found: [DueStream] = []
-            let start = after.map { Self.bigEndian(UInt64(bitPattern: $0.deadline), $0.id + 1) } ?? []
+            let start = after.map { Self.deadlineKey($0.deadline, $0.id + 1) } ?? []
             try Self.scan(transaction, self.deadlines, from: start) { key, value in
                 guard key.count == 16 else { return true }
-                let deadline = Int64(bitPattern: UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)))
+                let deadline = Int64(bitPattern: UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) ^ Self.signBit)
                 guard deadline < moment, found.count < limit else { return false }
                 let id = UInt64(bigEndian: key.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
                 found.append(DueStream(deadline: deadline, id: id, name: Array(value)))
@@ -195,13 +195,15 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     ) throws(CatalogFault) -> Bool {
         let id = Self.bigEndian(image.id)
         let key = Self.key(of: image.name, id: image.id)
-        let before = try Self.get(transaction, names, key, { Array($0) })
+        // A long name's key holds the id, so an older stream of this name has another key.
+        let beforeKey = try self.key(of: image.name, transaction) ?? key
+        let before = try Self.get(transaction, names, beforeKey, { Array($0) })
         if let before, let old = before.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }) {
             if old.id != image.id {
                 // An older stream of this name whose removal comes in the same checkpoint or has been overtaken.
                 _ = try remove(old.id, transaction)
             } else if let deadline = old.deadline, deadline != image.deadline {
-                try Self.delete(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), image.id))
+                try Self.delete(transaction, deadlines, Self.deadlineKey(deadline, image.id))
             }
         }
         try Self.put(transaction, names, key, StreamEntry.encode(image, inline: inline))
@@ -212,7 +214,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             try Self.put(transaction, segments, Self.bigEndian(image.id, segment.base), value)
         }
         if let deadline = image.deadline {
-            try Self.put(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), image.id), image.name)
+            try Self.put(transaction, deadlines, Self.deadlineKey(deadline, image.id), image.name)
         }
         return before == nil
     }
@@ -225,7 +227,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             if let old = entry.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }),
                 let deadline = old.deadline
             {
-                try Self.delete(transaction, deadlines, Self.bigEndian(UInt64(bitPattern: deadline), id))
+                try Self.delete(transaction, deadlines, Self.deadlineKey(deadline, id))
             }
             try Self.delete(transaction, names, key)
             existed = true
@@ -279,6 +281,11 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     private static func id(ofEntry entry: [UInt8]) -> UInt64? {
         entry.count >= 9 ? entry.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) } : nil
     }
+
+    private static let signBit: UInt64 = 1 << 63
+
+    /// The sign bit is turned, so that moments before 1970 come first.
+    private static func deadlineKey(_ deadline: Int64, _ id: UInt64) -> [UInt8] { bigEndian(UInt64(bitPattern: deadline) ^ signBit, id) }
 
     private static func bigEndian(_ numbers: UInt64...) -> [UInt8] {
         numbers.flatMap { number in withUnsafeBytes(of: number.bigEndian) { Array($0) } }

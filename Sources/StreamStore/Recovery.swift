@@ -82,15 +82,20 @@ public struct Recovery {
         memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
         result.bytesRead += memory.count
         let bytes = memory.bytes
+        // Without a header it is the first batch's.
+        var salt: UInt64?
         switch JournalFile.decodeHeader(bytes) {
         case .newer(let version):
             throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
         case .damaged:
             // A file that was being prepared, or damage that the batches, which name their file themselves, do without.
             result.notes.append("\(name) has no valid header; its batches, if it has any, speak for themselves")
-        case .valid(let found):
+        case .valid(let found, let itsSalt):
+            salt = itsSalt
             if found != number {
-                if let batch = laterBatch(in: bytes, after: JournalFile.headerLength, file: found, atLeast: 0, beyond: mark.checkpointLSN) {
+                if let batch = laterBatch(
+                    in: bytes, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
+                {
                     throw RecoveryFault(
                         "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?")
                 }
@@ -101,20 +106,22 @@ public struct Recovery {
         var fileLastLSN = lastLSN ?? 0
         reading: while true {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[min(offset, bytes.count)...])
-            let header = JournalFile.BatchHeader.decode(rest)
+            let header = JournalFile.BatchHeader.decode(rest).flatMap { $0.file == number && $0.salt == salt ?? $0.salt ? $0 : nil }
+            if let header { salt = header.salt }
             // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
             let follows = lastBatch == nil || header?.number == lastBatch! + 1
             let skips = offset == JournalFile.headerLength && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
-            guard let header, header.file == number, follows || skips,
+            guard let header, follows || skips,
                 header.byteCount <= rest.count - JournalFile.batchHeaderLength
             else {
-                let expected = (lastBatch ?? 0) + 1
-                if let header, header.file == number, header.number > expected {
+                // Before the first batch any number may come.
+                let expected = lastBatch.map { $0 + 1 } ?? header?.number ?? 0
+                if let header, header.number > expected {
                     throw RecoveryFault(
                         "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?"
                     )
                 }
-                if let later = laterBatch(in: bytes, after: offset, file: number, atLeast: expected + 1) {
+                if let later = laterBatch(in: bytes, after: offset + 8, file: number, salt: salt, atLeast: expected + 1) {
                     throw RecoveryFault(
                         "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
                     )
@@ -136,7 +143,7 @@ public struct Recovery {
             var lsn = header.firstLSN
             while position < end {
                 guard let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end])), record.lsn == lsn else {
-                    if let later = laterBatch(in: bytes, after: end, file: number, atLeast: header.number + 1) {
+                    if let later = laterBatch(in: bytes, after: end, file: number, salt: salt, atLeast: header.number + 1) {
                         throw RecoveryFault(
                             "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once"
                         )
@@ -159,13 +166,13 @@ public struct Recovery {
 
     /// The first undamaged header of a batch of this file with at least the given number and records beyond an LSN.
     private func laterBatch(
-        in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, atLeast number: UInt64, beyond lsn: UInt64 = 0
+        in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, salt: UInt64?, atLeast number: UInt64, beyond lsn: UInt64 = 0
     ) -> (number: UInt64, offset: Int, lastLSN: UInt64)? {
         var position = (offset + 7) & ~7
         while position + JournalFile.batchHeaderLength <= bytes.count {
             if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
                 let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
-                header.number >= number, header.lastLSN > lsn
+                header.salt == salt ?? header.salt, header.number >= number, header.lastLSN > lsn
             {
                 return (header.number, position, header.lastLSN)
             }

@@ -1,0 +1,99 @@
+// A server under test: the executable on a port that the kernel chooses and a data directory of its own, with its log at hand.
+//
+//     <folder>/data      --data-dir, unless the test has its own
+//     <folder>/port      --port-file; there once the server accepts connections
+//     <folder>/stderr    the log
+
+import Glibc
+import Synchronization
+import Testing
+
+final class ServerProcess: Sendable {
+    enum Mode: String, Sendable { case serve, dev }
+
+    let process: ChildProcess
+    let port: UInt16
+    let dataDirectory: String
+    private let mode: Mode
+    private let options: [String]
+    /// Kept, because the data may lie in its folder.
+    private let predecessor: ServerProcess?
+    private let streamCount = Atomic<Int>(0)
+
+    /// The executable under test: `DURABLE_STREAMS_BINARY`, or else what was built beside the tests.
+    static let binary: String = {
+        if let path = getenv("DURABLE_STREAMS_BINARY") { return String(cString: path) }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count) }
+        let tests = String(decoding: buffer[..<max(count, 0)], as: UTF8.self)
+        let own = tests.prefix(upTo: tests.lastIndex(of: "/") ?? tests.startIndex) + "/durable-streams"
+        if access(String(own), X_OK) == 0 { return String(own) }
+        // The tests may run inside a test runner of the toolchain, which is given the bundle's path.
+        for argument in CommandLine.arguments {
+            guard let slash = argument.lastIndex(of: "/") else { continue }
+            let candidate = argument[..<slash] + "/durable-streams"
+            if access(String(candidate), X_OK) == 0 { return String(candidate) }
+        }
+        return String(own)
+    }()
+
+    /// Starts a server and waits until it accepts connections.
+    /// - Parameter options: further arguments.
+    init(
+        _ mode: Mode = .dev, _ options: [String] = [], dataDirectory: String? = nil, listen: [String] = ["127.0.0.1:0"],
+        environment: [String: String] = [:], after predecessor: ServerProcess? = nil
+    ) throws {
+        let folder = try Folder.make()
+        let data = dataDirectory ?? folder + "/data"
+        let portFile = folder + "/port"
+        process = try ChildProcess(
+            Self.binary,
+            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + listen.flatMap { ["--listen", $0] } + options,
+            environment: environment, folder: folder)
+        var port: UInt16?
+        let child = process
+        let isThere = Deadline.poll {
+            // Written in one piece or, at worst, without its line end yet.
+            port = (try? Folder.read(portFile)).flatMap { UInt16(String(decoding: $0, as: UTF8.self).split(separator: "\n").first ?? "") }
+            return port != nil || child.poll() != nil
+        }
+        guard isThere, let port else {
+            child.stop(SIGKILL)
+            throw TestFault("the server did not start: \(child.poll().map { "\($0)" } ?? "no port file"); it said: \(child.standardError)")
+        }
+        self.port = port
+        self.mode = mode
+        self.options = options
+        self.dataDirectory = data
+        self.predecessor = predecessor
+    }
+
+    deinit {
+        process.stop(SIGKILL)
+        Folder.remove(process.folder)
+    }
+
+    var log: String { process.standardError }
+
+    /// Another server on the same data, with the same options; this one must have ended.
+    func successor(_ more: [String] = []) throws -> ServerProcess {
+        precondition(process.poll() != nil, "the server still runs")
+        return try ServerProcess(mode, options + more, dataDirectory: dataDirectory, after: self)
+    }
+
+    /// Ends the server with a signal and starts its successor.
+    func restarted(after signal: Int32) throws -> ServerProcess {
+        let end = process.stop(signal)
+        #expect(end == (signal == SIGKILL ? .signal(SIGKILL) : .exit(0)), "\(log)")
+        return try successor()
+    }
+
+    /// A new connection.
+    func connect() throws -> RawClient { try RawClient(port: port) }
+
+    /// A stream that no other test has; not created yet.
+    func stream(_ name: String? = nil) -> TestStream {
+        let number = streamCount.wrappingAdd(1, ordering: .relaxed).newValue
+        return TestStream(self, path: "/v1/stream/" + (name ?? "test-\(number)"))
+    }
+}
