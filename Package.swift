@@ -63,6 +63,13 @@ let package = Package(
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "SystemCalls", system], swiftSettings: strict),
         .testTarget(
             name: "StreamStoreTests", dependencies: ["StreamStore", "StreamRules", "SystemCalls", "CLMDB", system], swiftSettings: strict),
+        .testTarget(name: "StreamHTTPTests", dependencies: ["StreamHTTP", "HTTPWire", "StreamRules"], swiftSettings: strict),
+        .testTarget(
+            name: "ServerTests",
+            dependencies: [
+                "Server", "CLinux", "SystemCalls", "Reactor", "HTTPWire", "StreamRules", "StreamStore", "StreamActors", "StreamHTTP",
+                "ServerSettings", logging, system,
+            ], swiftSettings: strict),
         // Starts the executable and talks to it over loopback.
         .testTarget(name: "BlackBoxTests", dependencies: ["durable-streams"], swiftSettings: strict),
         .testTarget(name: "StreamClientTests", dependencies: ["StreamClient"], swiftSettings: strict),

@@ -12,6 +12,8 @@
 public final class DeadlineWheel {
     public static let slotMilliseconds: Int64 = 20
     static let slotCount = 4096
+    /// Entries up to so far ahead come up at their time and not before; the rest of the span is for a cursor that is behind the clock.
+    public static let horizonMilliseconds: Int64 = 60_000
 
     private var slots: [[UInt64]]
     private var cursor: Int64

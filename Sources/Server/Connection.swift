@@ -77,6 +77,8 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     private var closesAfterSending = false
     private var processing = false
     private var warming = false
+    /// Requests that are here wait for the next turn.
+    private var isPostponed = false
 
     var waiterIndex = -1
     var livePosition: UInt64 = 0
@@ -98,8 +100,14 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     // MARK: Deadlines
 
-    private func updateDeadline() {
+    /// When the wheel is to visit: at the deadline, or on the way to one beyond its horizon, so that no entry comes before `entered`.
+    private var nextVisit: Int64 {
         let deadline = min(phaseEnd, blockedUntil)
+        return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
+    }
+
+    private func updateDeadline() {
+        let deadline = nextVisit
         if deadline < entered {
             entered = deadline
             server.wheel.enter(owner, at: deadline)
@@ -121,7 +129,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         }
         if phaseEnd <= now { phaseIsOver(now) }
         if phase == .closed { return nil }
-        let deadline = min(phaseEnd, blockedUntil)
+        let deadline = nextVisit
         if deadline == .max || deadline >= entered { return nil }
         entered = deadline
         return deadline
@@ -149,7 +157,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         case .polling:
             guard let stream, let exchange else { return }
             let facts = server.loop.isolated(stream) { stream in
-                stream.leave(self, mode: .longPoll)
+                stream.leave(self)
                 return stream.facts
             }
             self.stream = nil
@@ -211,6 +219,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         peerEnded = true
         switch phase {
         case .executing, .sending: updateInterest()
+        case .head where isPostponed: updateInterest()
         case .head, .body, .polling, .streaming, .lingering, .closed: close()
         }
     }
@@ -243,7 +252,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             input = OwnedBytes(copying: UnsafeRawBufferPointer(start: kept.base + consumed, count: kept.count - consumed))
         }
         updateInterest()
-        if peerEnded, phase == .head { close() }
+        if peerEnded, !isPostponed, phase == .head || phase == .body { close() }
     }
 
     /// Parses and executes what is there, as far as answers come at once. Returns how many bytes were used.
@@ -257,6 +266,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             switch phase {
             case .head:
                 if requests >= server.limits.pipelineBudget {
+                    isPostponed = true
                     server.postpone(self)
                     return position
                 }
@@ -460,7 +470,11 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     // MARK: Answers
 
     func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32) {
-        guard tag == self.tag, phase == .executing || phase == .streaming, let exchange else { return }
+        guard tag == self.tag, phase == .executing || phase == .streaming, let exchange else {
+            // A live read that came to wait after its connection had gone.
+            if case .waiting = outcome, let stream { server.loop.isolated(stream) { $0.leave(self) } }
+            return
+        }
         if phase == .streaming {
             continueEvents(outcome)
             return
@@ -491,6 +505,10 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
                     send(result)
                 }
             case .events:
+                if peerEnded {
+                    close()
+                    return
+                }
                 self.stream = stream
                 startEvents(result.facts)
                 continueEvents(outcome)
@@ -498,8 +516,12 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         case .waiting(let facts):
             guard case .read(let request) = exchange.verb, let stream else { preconditionFailure("only a live read waits, on a stream") }
             self.stream = stream
+            if peerEnded {
+                close()
+                return
+            }
             if server.isDraining {
-                server.loop.isolated(stream) { $0.leave(self, mode: request.mode) }
+                server.loop.isolated(stream) { $0.leave(self) }
             }
             if request.mode == .longPoll {
                 if server.isDraining {
@@ -733,6 +755,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     /// Goes on after the pipeline's budget was spent.
     func resumePostponed() {
+        isPostponed = false
         if phase == .head { resume() }
     }
 
@@ -752,8 +775,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     func close() {
         if phase == .closed { return }
         if let stream, waiterIndex >= 0 {
-            let mode: ReadRequest.Mode = phase == .polling ? .longPoll : .events
-            server.loop.isolated(stream) { $0.leave(self, mode: mode) }
+            server.loop.isolated(stream) { $0.leave(self) }
         }
         phase = .closed
         tag &+= 1
@@ -875,7 +897,8 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             }
             if !sentControl {
                 var frames = EventFrames(carry: carry)
-                frames.control(facts.tail, isEndOfClosed: false, upToDate: true, cursor: server.responder.nextCursor(context))
+                frames.control(
+                    facts.tail - UInt64(carry.count), isEndOfClosed: false, upToDate: true, cursor: server.responder.nextCursor(context))
                 sentControl = true
                 _ = push(frames.bytes)
             }
@@ -952,7 +975,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// Something became visible that this reader cannot take in shared form: it reads for itself, now or when its queue is empty.
     func fallBehind() {
         guard phase == .streaming, let stream else { return }
-        server.loop.isolated(stream) { $0.leave(self, mode: .events) }
+        server.loop.isolated(stream) { $0.leave(self) }
         isBehind = true
         if queue == nil { pumpEvents() }
     }
@@ -960,7 +983,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// Ends the event stream between two events, after what is queued.
     func endEvents() {
         guard phase == .streaming else { return }
-        if let stream, waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self, mode: .events) } }
+        if let stream, waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self) } }
         stream = nil
         endExchange()
         closesAfterSending = true

@@ -43,6 +43,7 @@ public final class ServerRuntime {
     private let registry: StreamRegistry
     private let checkpointer: Checkpointer
     private let core: ServerCore
+    private let replayedStreams: Set<UInt64>
     private var listeners: [Listener] = []
     private var signals: SignalSource?
     private var draining = false
@@ -86,6 +87,7 @@ public final class ServerRuntime {
         } catch let error as Errno {
             throw StartFault(description: "the journal in \(directory.journal) cannot be read: \(error.text)")
         }
+        replayedStreams = Set(recovered.streams.map(\.id))
         for note in recovered.notes { logger.notice("recovery: \(note)") }
         if recovered.recordsReplayed > 0 {
             logger.notice(
@@ -192,13 +194,15 @@ public final class ServerRuntime {
         }
     }
 
-    /// Removes the files of streams that the catalog does not know and no live stream owns: what a crash in the middle of a removal left.
+    /// Removes the files of streams that neither the catalog nor the journal knows: what a crash in the middle of a removal left. Streams that
+    /// only the journal knows may be flushed to their files while this runs.
     private func sweepLeftovers() {
         let (context, disk, root) = (context, SystemDisk(), directory.streams)
         let firstNew = registry.nextStreamID
+        let replayed = replayedStreams
         context.dispatcher.work { [logger] in
             let removed = try? StreamFiles.sweep(disk: disk, root: root) { id in
-                try id >= firstNew || context.catalog.image(id: id) != nil
+                try id >= firstNew || replayed.contains(id) || context.catalog.image(id: id) != nil
             }
             if let removed, removed > 0 { logger.notice("removed files of deleted streams", metadata: ["streams": "\(removed)"]) }
         }

@@ -169,7 +169,10 @@ public final class Checkpointer: @unchecked Sendable {
         var bytes = 0
         while batch.count < 4096, bytes < 16 << 20, let capture = captures.popLast() {
             // A stream that has ended since is removed below; its captured segments may be gone.
-            if context.deletedIDs.contains(capture.image.id) { continue }
+            if context.deletedIDs.contains(capture.image.id) {
+                context.loop.isolated(capture.stream) { $0.isCaptured = false }
+                continue
+            }
             bytes += 512 + capture.inline.reduce(0) { $0 + $1.count }
             batch.append(capture)
         }
@@ -189,9 +192,8 @@ public final class Checkpointer: @unchecked Sendable {
     }
 
     private func committed(_ batch: [StreamActor.Capture], _ removed: [UInt64], _ isLast: Bool) {
-        for capture in batch where !capture.sealed.isEmpty {
-            context.loop.isolated(capture.stream) { $0.saved(capture.sealed) }
-        }
+        for capture in batch { context.loop.isolated(capture.stream) { $0.saved(capture.sealed) } }
+        if !removed.isEmpty { context.removals += 1 }
         for id in removed { context.deletedIDs.remove(id) }
         if !isLast {
             commitSome()
@@ -223,7 +225,12 @@ public final class Checkpointer: @unchecked Sendable {
             for index in flushes {
                 context.loop.isolated(captures[index].stream) { $0.abandonFlush() }
             }
-            for capture in captures { context.loop.isolated(capture.stream) { $0.markDirty() } }
+            for capture in captures {
+                context.loop.isolated(capture.stream) {
+                    $0.isCaptured = false
+                    $0.markDirty()
+                }
+            }
         }
         flushes = []
         captures = []

@@ -130,6 +130,7 @@ extension StreamActor {
         if readerCount == 0, case .timeToLive = image.configuration.expiry { image.renewedUntil = min(image.renewedUntil, lastAccess) }
         let needsFlush = image.state.tail - image.flushed > UInt64(context.limits.inlineLimit)
         if needsFlush { flushing = true }
+        isCaptured = true
         let (copy, inline) = image.forCatalog()
         return .captured(Capture(stream: self, image: copy, inline: inline, sealed: unsavedSealed, needsFlush: needsFlush))
     }
@@ -145,8 +146,9 @@ extension StreamActor {
 
     func whenFlushed(_ action: @escaping @Sendable () -> Void) { afterFlush.append(action) }
 
-    /// The catalog has taken these sealed segments.
+    /// The catalog has taken the captured image, with these sealed segments.
     func saved(_ sealed: [SegmentMeta]) {
+        isCaptured = false
         unsavedSealed.removeAll { segment in sealed.contains { $0.base == segment.base } }
     }
 }

@@ -148,6 +148,13 @@ extension StreamActor {
 
     private func opened(_ base: UInt64, _ result: Result<SegmentHandle, CatalogFault>) {
         let waiting = openings.removeValue(forKey: base) ?? []
+        if case .success(let handle) = result, !handle.meta.sealed, base != image.active.base {
+            // Sealed while it was being opened: the handle does not know all its cuts.
+            for (request, requester, tag) in waiting {
+                if let outcome = read(request, requester, tag) { requester.answer(outcome, from: self, tag: tag) }
+            }
+            return
+        }
         if case .success(let handle) = result, life != .gone { context.descriptors.insert(handle, stream: id, base: base) }
         for (request, requester, tag) in waiting {
             switch result {
@@ -166,11 +173,13 @@ extension StreamActor {
         _ handle: SegmentHandle, offset: Int, count: Int, _ request: ReadRequest, _ requester: any Requester, _ tag: UInt32, _ base: UInt64
     ) {
         let context = context
+        warmings += 1
         context.dispatcher.work {
             let scratch = OwnedBytes(capacity: count)
             _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: scratch.base, count: count), at: offset)
             context.dispatcher.post {
                 context.loop.isolated(self) {
+                    $0.warmings -= 1
                     if let outcome = $0.read(request, requester, tag) { requester.answer(outcome, from: self, tag: tag) }
                 }
             }

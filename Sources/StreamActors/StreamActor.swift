@@ -55,6 +55,10 @@ public actor StreamActor {
     /// A flush is under way, or a checkpoint has claimed the next one.
     var flushing = false
     var flushQueued = false
+    /// A checkpoint holds an image of the stream that is not in the catalog yet.
+    var isCaptured = false
+    /// Reads that wait for a disk worker to bring their pages.
+    var warmings = 0
     var afterFlush: [@Sendable () -> Void] = []
     var unsavedSealed: [SegmentMeta] = []
     var countedFootprint = 0
@@ -116,7 +120,14 @@ public actor StreamActor {
         case .append(let request): return append(request, content, command, requester, tag)
         case .read(let request):
             if renewalIsDue() {
-                guard journalRenewal() else { return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL")) }
+                switch room(for: .renew(until: context.loop.wallNow)) {
+                case .available: break
+                case .soon:
+                    context.registry.parkForRoom(command, .none, requester, tag)
+                    return nil
+                case .none: return .refused(context.registry.noRoom)
+                }
+                guard journalRenewal() else { preconditionFailure("there was room for the renewal") }
                 park(command, content, requester, tag)
                 return nil
             }
@@ -294,9 +305,21 @@ public actor StreamActor {
     // MARK: Delete and expiry
 
     private func delete(_ command: StreamCommand, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        guard journalDelete() else { return .refused(context.registry.noRoom) }
+        switch room(for: .delete(time: context.loop.wallNow)) {
+        case .available: break
+        case .soon:
+            context.registry.parkForRoom(command, .none, requester, tag)
+            return nil
+        case .none: return .refused(context.registry.noRoom)
+        }
+        guard journalDelete() else { preconditionFailure("there was room for the delete") }
         enqueue(lsn: image.appliedLSN, requester, tag, .answer(.deleted))
         return nil
+    }
+
+    /// Whether a record without payload can be journalled now; it may use the last of the room.
+    private func room(for body: RecordBody) -> Journal.Room {
+        context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now)
     }
 
     private func journalDelete() -> Bool {
@@ -424,20 +447,20 @@ public actor StreamActor {
     }
 
     /// The reader stops waiting (time-out, disconnect, or it fell behind). Constant time.
-    public func leave(_ reader: any LiveReader, mode: ReadRequest.Mode) {
+    public func leave(_ reader: any LiveReader) {
         let index = reader.waiterIndex
         guard index >= 0 else { return }
         reader.waiterIndex = -1
-        if mode == .longPoll {
-            guard index < polls.count, polls[index] === reader else { return }
+        if index < polls.count, polls[index] === reader {
             polls.swapAt(index, polls.count - 1)
             polls.removeLast()
             if index < polls.count { polls[index].waiterIndex = index }
-        } else {
-            guard index < events.count, events[index] === reader else { return }
+        } else if index < events.count, events[index] === reader {
             events.swapAt(index, events.count - 1)
             events.removeLast()
             if index < events.count { events[index].waiterIndex = index }
+        } else {
+            return
         }
         lastAccess = max(lastAccess, context.loop.wallNow)
         if readerCount == 0 { context.liveTTL[id] = nil }
@@ -466,6 +489,6 @@ public actor StreamActor {
     /// Whether the stream can be dropped from memory without losing anything.
     var isIdle: Bool {
         life == .present && !isDirty && pendingHead == pending.count && readerCount == 0 && !flushing && !flushQueued && openings.isEmpty
-            && unsavedSealed.isEmpty
+            && unsavedSealed.isEmpty && !isCaptured && warmings == 0
     }
 }

@@ -48,6 +48,8 @@ public final class StreamContext: @unchecked Sendable {
     var dirty: [StreamActor] = []
     /// Deleted streams whose entries are still in the catalog.
     var deletedIDs: Set<UInt64> = []
+    /// Counts the checkpoints that have removed entries: a lookup that overlaps one may have seen an entry that is gone.
+    var removals = 0
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []

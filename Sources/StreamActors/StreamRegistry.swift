@@ -83,15 +83,19 @@ public final class StreamRegistry: @unchecked Sendable {
         if lookupQueue.isEmpty { return }
         let names = lookupQueue
         lookupQueue = []
-        let context = context
+        let (context, removals) = (context, context.removals)
         context.dispatcher.work {
             let found = names.map { name in Result { try context.catalog.image(named: name) } }
-            context.dispatcher.post { self.finishLookups(names, found) }
+            context.dispatcher.post { self.finishLookups(names, found, removals) }
         }
     }
 
-    private func finishLookups(_ names: [[UInt8]], _ found: [Result<StreamImage?, any Error>]) {
+    private func finishLookups(_ names: [[UInt8]], _ found: [Result<StreamImage?, any Error>], _ removals: Int) {
         for (name, result) in zip(names, found) {
+            if removals != context.removals, case .success(.some) = result {
+                lookupQueue.append(name)
+                continue
+            }
             let waiting = lookups.removeValue(forKey: name) ?? []
             parkedCount -= waiting.count
             var failure: String?

@@ -108,7 +108,8 @@ public final class Journal: @unchecked Sendable {
         let first = max(number, recovered.highestNumber + 1)
         let prepared = try Self.prepare(
             disk: disk, directory: directory, number: first, recycling: nil, size: fileSize, syncs: syncs)
-        current = Current(number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+        current = Current(
+            number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
         nextNumber = first + 1
     }
 
@@ -156,7 +157,8 @@ public final class Journal: @unchecked Sendable {
         if rollBefore {
             guard let prepared = next else { return }
             old.append(LiveFile(number: current.number, size: current.size, lastLSN: gathering.firstLSN - 1))
-            current = Current(number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+            current = Current(
+                number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
             next = nil
             rollBefore = false
         }
@@ -165,7 +167,8 @@ public final class Journal: @unchecked Sendable {
         spare = nil
         inFlight = true
         let submission = JournalSubmission(
-            arena: arena, file: current.file, fileNumber: current.number, salt: current.salt, batchNumber: nextBatch, offset: current.offset, syncs: syncs)
+            arena: arena, file: current.file, fileNumber: current.number, salt: current.salt, batchNumber: nextBatch,
+            offset: current.offset, syncs: syncs)
         nextBatch += 1
         current.offset += arena.byteCount
         precondition(current.offset <= current.size, "a batch was gathered that the file has no room for")

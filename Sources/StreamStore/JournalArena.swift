@@ -84,7 +84,8 @@ final class JournalArena: @unchecked Sendable {
         var position = 0
         for external in externals {
             vectors.append(iovec(iov_base: memory + position, iov_len: external.offset - position))
-            vectors.append(iovec(iov_base: UnsafeMutableRawPointer(mutating: external.payload.baseAddress), iov_len: external.payload.count))
+            vectors.append(
+                iovec(iov_base: UnsafeMutableRawPointer(mutating: external.payload.baseAddress), iov_len: external.payload.count))
             position = external.offset
         }
         if used > position { vectors.append(iovec(iov_base: memory + position, iov_len: used - position)) }

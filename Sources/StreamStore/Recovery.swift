@@ -97,7 +97,8 @@ public struct Recovery {
                     in: bytes, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
                 {
                     throw RecoveryFault(
-                        "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?")
+                        "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?"
+                    )
                 }
                 result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
             }

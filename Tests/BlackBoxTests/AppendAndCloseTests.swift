@@ -32,7 +32,8 @@ import Testing
         let stream = try Self.server.stream()
         try stream.create("x")
         for response in [
-            try stream.post(text), try stream.post(text, Payload.none), try stream.post(text, Payload.none, chunked: true), try stream.post(),
+            try stream.post(text), try stream.post(text, Payload.none), try stream.post(text, Payload.none, chunked: true),
+            try stream.post(),
             try stream.post(text + ["Stream-Closed: false"], Payload.none), try stream.post(text + ["Stream-Closed: 1"]),
         ] {
             #expect(response.status == 400, "\(response.summary)")
@@ -84,7 +85,8 @@ import Testing
         let stream = try Self.server.stream()
         try stream.create()
         let steps: [(String, Int)] = [
-            ("b", 204), ("b", 409), ("a", 409), ("bb", 204), ("b", 409), ("ba", 409), ("bc", 204), ("Z", 409), ("bc!", 204), ("c", 204), ("100", 409),
+            ("b", 204), ("b", 409), ("a", 409), ("bb", 204), ("b", 409), ("ba", 409), ("bc", 204), ("Z", 409), ("bc!", 204), ("c", 204),
+            ("100", 409),
             ("d9", 204), ("d10", 409), ("d", 409), ("d9 0", 204), ("~", 204), ("z", 409),
         ]
         var expected = ""
@@ -127,7 +129,9 @@ import Testing
     func close() throws {
         let stream = try Self.server.stream()
         try stream.create("abc")
-        for fields in [["Stream-Closed: true"], ["stream-closed: TRUE"], ["Stream-Closed: true", "Content-Length: 0"], ["Stream-Closed: true"]] {
+        for fields in [
+            ["Stream-Closed: true"], ["stream-closed: TRUE"], ["Stream-Closed: true", "Content-Length: 0"], ["Stream-Closed: true"],
+        ] {
             let response = try stream.post(fields)
             #expect(response.status == 204 && response.isClosed && response.offset == Offset.at(3), "\(response.summary)")
         }

@@ -8,7 +8,8 @@ import Testing
 
     private static let methods = ["get", "post", "put", "delete", "head", "options"]
     private static let fields = [
-        "content-type", "authorization", "if-none-match", "stream-ttl", "stream-expires-at", "stream-seq", "stream-closed", "stream-forked-from",
+        "content-type", "authorization", "if-none-match", "stream-ttl", "stream-expires-at", "stream-seq", "stream-closed",
+        "stream-forked-from",
         "stream-fork-offset", "stream-fork-sub-offset", "producer-id", "producer-epoch", "producer-seq",
     ]
 
@@ -46,7 +47,8 @@ import Testing
         try stream.create("x")
         for fields in [[], ["Origin: https://app.example"], ["Origin: null"]] {
             for response in [
-                try stream.get("", fields), try stream.get("offset=zzz", fields), try stream.request("HEAD", "", fields), try stream.put(fields),
+                try stream.get("", fields), try stream.get("offset=zzz", fields), try stream.request("HEAD", "", fields),
+                try stream.put(fields),
                 try stream.post(fields), try stream.request("PATCH", "", fields), try stream.get("offset=-1&live=long-poll", fields),
                 try Self.server.stream().get("", fields), try stream.follow(from: "-1", fields).head,
             ] {
@@ -70,7 +72,8 @@ import Testing
                 #expect(response["Access-Control-Allow-Origin"] == origin, "\(response.summary)")
                 #expect(response.members("Vary").contains("origin"), "\(response.summary)")
             }
-            for origin in ["https://b.example", "http://a.example", "https://a.example.evil.example", "https://a.example:444", "null", nil] {
+            for origin in ["https://b.example", "http://a.example", "https://a.example.evil.example", "https://a.example:444", "null", nil]
+            {
                 let value = try answer(method, origin)["Access-Control-Allow-Origin"]
                 #expect(value == nil || value != "*" && value != origin, "\(value ?? "")")
             }

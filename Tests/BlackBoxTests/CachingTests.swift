@@ -105,7 +105,10 @@ import Testing
 
     @Test("If-None-Match (list and `*` too) that matches → 304 with ETag, cache and stream headers, no body")
     func notModified() throws {
-        for (type, query) in [("text/plain", ""), ("text/plain", "offset=\(Offset.at(2))"), ("text/plain", "offset=\(Offset.at(4))"), ("application/json", "")] {
+        for (type, query) in [
+            ("text/plain", ""), ("text/plain", "offset=\(Offset.at(2))"), ("text/plain", "offset=\(Offset.at(4))"),
+            ("application/json", ""),
+        ] {
             let stream = try Self.server.stream(type)
             try stream.create(type == "text/plain" ? "data" : "[1]")
             for isClosed in [false, true] {
@@ -119,7 +122,9 @@ import Testing
                         #expect(response[name] == full[name], "\(name) for \(value)")
                     }
                 }
-                for value in ["\"a\"", "", String(tag.dropFirst().dropLast()), "\"x\(tag.dropFirst())", "\"*\"", tag.dropLast() + "x\"", "a\(tag)"] {
+                for value in [
+                    "\"a\"", "", String(tag.dropFirst().dropLast()), "\"x\(tag.dropFirst())", "\"*\"", tag.dropLast() + "x\"", "a\(tag)",
+                ] {
                     let response = try stream.get(query, ["If-None-Match: \(value)"])
                     #expect(response.status == 200 && response.body == full.body, "\(value): \(response.summary)")
                 }
@@ -163,7 +168,8 @@ import Testing
         let before = interval
         let answers = [
             try stream.longPoll(from: "-1").response()["Stream-Cursor"], try stream.longPoll(from: "now").response()["Stream-Cursor"],
-            try stream.follow().batch()?.control.cursor, try stream.longPoll(from: "-1", "&cursor=\(before - 1)").response()["Stream-Cursor"],
+            try stream.follow().batch()?.control.cursor,
+            try stream.longPoll(from: "-1", "&cursor=\(before - 1)").response()["Stream-Cursor"],
             try stream.longPoll(from: "-1", "&cursor=0").response()["Stream-Cursor"],
         ]
         for answer in answers {

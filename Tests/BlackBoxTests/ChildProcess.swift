@@ -28,7 +28,9 @@ final class ChildProcess: Sendable {
         _ path: String, _ arguments: [String], environment: [String: String] = [:], input: Payload = .none, folder: String
     ) throws {
         self.folder = folder
-        guard access(path, X_OK) == 0 else { throw TestFault("\(path) is not there or not executable: \(String(cString: strerror(errno)))") }
+        guard access(path, X_OK) == 0 else {
+            throw TestFault("\(path) is not there or not executable: \(String(cString: strerror(errno)))")
+        }
         try Folder.write(input.bytes, to: folder + "/stdin")
 
         var actions = posix_spawn_file_actions_t()
@@ -101,7 +103,8 @@ final class ChildProcess: Sendable {
 
     /// Runs a program to its end.
     static func run(
-        _ path: String, _ arguments: [String], environment: [String: String] = [:], input: Payload = .none, within time: Duration = Deadline.usual
+        _ path: String, _ arguments: [String], environment: [String: String] = [:], input: Payload = .none,
+        within time: Duration = Deadline.usual
     ) throws -> (end: End?, output: String, error: String) {
         let folder = try Folder.make()
         defer { Folder.remove(folder) }

@@ -140,7 +140,8 @@ import Testing
             ServerProcess.binary, ["read", name] + (sse ? ["--sse"] : []), environment: environment(), folder: folder)
         for (index, word) in ["b", "c", "d"].enumerated() {
             // Each is printed before the next is sent: it follows, it does not collect.
-            #expect(Deadline.poll { child.standardOutput == String("abc".prefix(index + 1)) }, "\(child.standardOutput) \(child.standardError)")
+            #expect(
+                Deadline.poll { child.standardOutput == String("abc".prefix(index + 1)) }, "\(child.standardOutput) \(child.standardError)")
             try stream.append(Payload(word.utf8))
         }
         #expect(Deadline.poll { child.standardOutput == "abcd" } && child.poll() == nil, "\(child.standardError)")
@@ -185,12 +186,18 @@ import Testing
     @Test("No such stream: exit 3, one line on standard error", arguments: ["head", "close", "delete", "read", "write"])
     func missing(command: String) throws {
         let name = try stream().name
-        let result = try ChildProcess.run(ServerProcess.binary, [command, name] + (command == "write" ? ["x"] : []), environment: environment())
+        let result = try ChildProcess.run(
+            ServerProcess.binary, [command, name] + (command == "write" ? ["x"] : []), environment: environment())
         #expect(result.end == .exit(3) && result.output.isEmpty, "\(result)")
         #expect(result.error.hasPrefix("durable-streams: ") && result.error.split(separator: "\n").count == 1, "\(result)")
     }
 
-    @Test("Usage: exit 2", arguments: [["create"], ["create", "x", "--json", "--content-type", "a/b"], ["read", "x", "--offset", ""], ["write", "x", "--no-such"], ["create", ".."]])
+    @Test(
+        "Usage: exit 2",
+        arguments: [
+            ["create"], ["create", "x", "--json", "--content-type", "a/b"], ["read", "x", "--offset", ""], ["write", "x", "--no-such"],
+            ["create", ".."],
+        ])
     func usage(arguments: [String]) throws {
         let result = try ChildProcess.run(ServerProcess.binary, arguments, environment: environment())
         #expect(result.end == .exit(2) && !result.error.isEmpty && result.output.isEmpty, "\(result)")
@@ -201,7 +208,9 @@ import Testing
         // A port that was free a moment ago: of a server that has ended.
         let server = try ServerProcess()
         #expect(server.process.stop(SIGTERM) == .exit(0))
-        for arguments in [["head", "x"], ["read", "x", "--retry-for", "0s"], ["write", "x", "--content-type", "a/b", "--retry-for", "0s", "y"]] {
+        for arguments in [
+            ["head", "x"], ["read", "x", "--retry-for", "0s"], ["write", "x", "--content-type", "a/b", "--retry-for", "0s", "y"],
+        ] {
             let result = try ChildProcess.run(
                 ServerProcess.binary, arguments, environment: ["STREAM_URL": "http://127.0.0.1:\(server.port)/v1/stream"])
             #expect(result.end == .exit(4) && !result.error.isEmpty, "\(arguments): \(result)")

@@ -154,7 +154,8 @@ import Testing
     @Test(
         "Stream-TTL: anything else is 400",
         arguments: [
-            "", "00", "01", "007", "+1", "-1", "-0", "1.0", "1.", ".5", "1e3", "1E3", "0x10", "1 0", "1_0", "1,0", "1s", "ten", "NaN", "\u{0661}", "1;",
+            "", "00", "01", "007", "+1", "-1", "-0", "1.0", "1.", ".5", "1e3", "1E3", "0x10", "1 0", "1_0", "1,0", "1s", "ten", "NaN",
+            "\u{0661}", "1;",
         ])
     func badTTL(value: String) throws {
         let stream = try Self.server.stream()
@@ -237,7 +238,8 @@ import Testing
     @Test(
         "Content types are compared by media type without case and without parameters; responses return the type exactly as created",
         arguments: [
-            ("text/plain", "TEXT/Plain", 200), ("Text/PLAIN; Charset=UTF-8", "text/plain", 200), ("text/plain", "text/plain;charset=latin1", 200),
+            ("text/plain", "TEXT/Plain", 200), ("Text/PLAIN; Charset=UTF-8", "text/plain", 200),
+            ("text/plain", "text/plain;charset=latin1", 200),
             ("text/plain;a=b", "text/plain ; c=d", 200), ("text/plain", "text/plainer", 409), ("text/plain", "text/*", 409),
             ("application/json;v=2", "Application/JSON", 200), ("application/json", "application/json-seq", 409),
             ("application/x-a+json", "application/x-a", 409),

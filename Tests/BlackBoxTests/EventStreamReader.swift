@@ -188,6 +188,8 @@ func decodeBase64(_ text: [UInt8]) -> [UInt8]? {
 
 private let base64Values: [UInt8] = {
     var values = [UInt8](repeating: 255, count: 256)
-    for (value, letter) in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8.enumerated() { values[Int(letter)] = UInt8(value) }
+    for (value, letter) in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8.enumerated() {
+        values[Int(letter)] = UInt8(value)
+    }
     return values
 }()

@@ -8,7 +8,9 @@ import Testing
     private let text = ["Content-Type: text/plain"]
 
     private func wire(_ text: String, _ stream: TestStream) -> [UInt8] {
-        Array(text.replacing("␍␊", with: "\r\n").replacing("␍", with: "\r").replacing("␊", with: "\n").replacing("PATH", with: stream.path).utf8)
+        Array(
+            text.replacing("␍␊", with: "\r\n").replacing("␍", with: "\r").replacing("␊", with: "\n").replacing("PATH", with: stream.path)
+                .utf8)
     }
 
     // MARK: Connections
@@ -92,7 +94,9 @@ import Testing
         #expect(try other.contents() == body.bytes)
     }
 
-    @Test("Connection: close is obeyed and answered, and nothing behind it is answered", arguments: ["close", "Close", "keep-alive, close", "TE, close"])
+    @Test(
+        "Connection: close is obeyed and answered, and nothing behind it is answered",
+        arguments: ["close", "Close", "keep-alive, close", "TE, close"])
     func connectionClose(value: String) throws {
         let stream = try Self.server.stream()
         try stream.create("x")
@@ -293,7 +297,9 @@ import Testing
     func date() throws {
         let stream = try Self.server.stream()
         try stream.create("x")
-        for response in [try stream.get(), try stream.get("offset=zzz"), try Self.server.stream().get(), try stream.head(), try stream.follow().head] {
+        for response in [
+            try stream.get(), try stream.get("offset=zzz"), try Self.server.stream().get(), try stream.head(), try stream.follow().head,
+        ] {
             let parts = (response["Date"] ?? "").split(separator: " ")
             #expect(parts.count == 6 && parts[0].hasSuffix(",") && parts[5] == "GMT" && parts[4].count == 8, "\(response.summary)")
         }
@@ -303,7 +309,8 @@ import Testing
     func spelling() throws {
         let stream = try Self.server.stream()
         let client = try stream.server.connect()
-        try client.send(wire("PUT PATH HTTP/1.1␍␊sTREAM-cLOSED:\t true \t␍␊CONTENT-type:text/plain␍␊content-LENGTH:  2␍␊HOST:h␍␊␍␊ab", stream))
+        try client.send(
+            wire("PUT PATH HTTP/1.1␍␊sTREAM-cLOSED:\t true \t␍␊CONTENT-type:text/plain␍␊content-LENGTH:  2␍␊HOST:h␍␊␍␊ab", stream))
         let response = try client.response(to: "PUT")
         #expect(response.status == 201 && response.isClosed && response["Content-Type"] == "text/plain", "\(response.summary)")
     }
@@ -356,8 +363,10 @@ import Testing
             "Transfer-Encoding: chunked;q=1␍␊␍␊0␍␊␍␊", "Transfer-Encoding: gzip␍␊Transfer-Encoding: chunked␍␊␍␊0␍␊␍␊",
             "Transfer-Encoding: chunked␍␊Transfer-Encoding: gzip␍␊␍␊0␍␊␍␊", "Transfer-Encoding: \u{B}chunked␍␊␍␊0␍␊␍␊",
             // digits only
-            "Content-Length: +1␍␊␍␊a", "Content-Length: -1␍␊␍␊a", "Content-Length: 1 1␍␊␍␊a", "Content-Length: 0x1␍␊␍␊a", "Content-Length: 1.0␍␊␍␊a",
-            "Content-Length:␍␊␍␊", "Content-Length: a␍␊␍␊a", "Content-Length: 1;␍␊␍␊a", "Content-Length: \"1\"␍␊␍␊a", "Content-Length: 1e0␍␊␍␊a",
+            "Content-Length: +1␍␊␍␊a", "Content-Length: -1␍␊␍␊a", "Content-Length: 1 1␍␊␍␊a", "Content-Length: 0x1␍␊␍␊a",
+            "Content-Length: 1.0␍␊␍␊a",
+            "Content-Length:␍␊␍␊", "Content-Length: a␍␊␍␊a", "Content-Length: 1;␍␊␍␊a", "Content-Length: \"1\"␍␊␍␊a",
+            "Content-Length: 1e0␍␊␍␊a",
             "Content-Length: 99999999999999999999999999␍␊␍␊a", "Content-Length: 18446744073709551617␍␊␍␊a", "Content-Length: \u{661}␍␊␍␊a",
         ])
     func framing(rest: String) throws {
@@ -368,8 +377,10 @@ import Testing
         "Numbers in chunk sizes are digits only; a chunk ends in CRLF exactly",
         arguments: [
             "+1␍␊a␍␊0␍␊␍␊", "-1␍␊a␍␊0␍␊␍␊", " 1␍␊a␍␊0␍␊␍␊", "0x1␍␊a␍␊0␍␊␍␊", "g␍␊a␍␊0␍␊␍␊", "␍␊a␍␊0␍␊␍␊", ";x␍␊a␍␊0␍␊␍␊", "1.␍␊a␍␊0␍␊␍␊",
-            "1␊a␍␊0␍␊␍␊", "1␍a␍␊0␍␊␍␊", "1␍␊a␊0␍␊␍␊", "1␍␊a␍0␍␊␍␊", "1␍␊ab␍␊0␍␊␍␊", "1␍␊a 0␍␊␍␊", "1␍␊a0␍␊␍␊", "2␍␊a␍␊0␍␊␍␊", "1␍␊a␍␊0␊␍␊", "1␍␊a␍␊0␍␊␊",
-            "10000000000000001␍␊a␍␊0␍␊␍␊", "ffffffffffffffff␍␊a␍␊0␍␊␍␊", "fffffffffffffffffff1␍␊a␍␊0␍␊␍␊", "1;␊␍␊a␍␊0␍␊␍␊", "1;a=␍b␍␊a␍␊0␍␊␍␊",
+            "1␊a␍␊0␍␊␍␊", "1␍a␍␊0␍␊␍␊", "1␍␊a␊0␍␊␍␊", "1␍␊a␍0␍␊␍␊", "1␍␊ab␍␊0␍␊␍␊", "1␍␊a 0␍␊␍␊", "1␍␊a0␍␊␍␊", "2␍␊a␍␊0␍␊␍␊", "1␍␊a␍␊0␊␍␊",
+            "1␍␊a␍␊0␍␊␊",
+            "10000000000000001␍␊a␍␊0␍␊␍␊", "ffffffffffffffff␍␊a␍␊0␍␊␍␊", "fffffffffffffffffff1␍␊a␍␊0␍␊␍␊", "1;␊␍␊a␍␊0␍␊␍␊",
+            "1;a=␍b␍␊a␍␊0␍␊␍␊",
             "1␍␊a␍␊-0␍␊␍␊", "1␍␊a␍␊0␍␊Bad trailer: x␍␊␍␊", "1␍␊a␍␊0␍␊: x␍␊␍␊", "1␍␊a␍␊0␍␊Bad: ␍x␍␊␍␊", "1 ␍␊a␍␊0␍␊␍␊", "1\t␍␊a␍␊0␍␊␍␊",
         ])
     func chunkRefusals(body: String) throws {
@@ -400,12 +411,16 @@ import Testing
             "GET PATH HTTP/1.1␍␊Host: h␍␊: c␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊no colon␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊a\u{7F}: c␍␊␍␊",
             "GET PATH HTTP/1.1␍␊Host: h␍␊a@: c␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊{a}: c␍␊␍␊",
             // control bytes in a value
-            "GET PATH HTTP/1.1␍␊Host: h␍␊X: a\0b␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊X: \u{1}␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊X: \u{7F}␍␊␍␊",
+            "GET PATH HTTP/1.1␍␊Host: h␍␊X: a\0b␍␊␍␊", "GET PATH HTTP/1.1␍␊Host: h␍␊X: \u{1}␍␊␍␊",
+            "GET PATH HTTP/1.1␍␊Host: h␍␊X: \u{7F}␍␊␍␊",
             // the request line
-            "GET  PATH HTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH  HTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH HTTP/1.1 ␍␊Host: h␍␊␍␊", " GET PATH HTTP/1.1␍␊Host: h␍␊␍␊",
+            "GET  PATH HTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH  HTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH HTTP/1.1 ␍␊Host: h␍␊␍␊",
+            " GET PATH HTTP/1.1␍␊Host: h␍␊␍␊",
             "GET PATH␍␊Host: h␍␊␍␊", "GET␍␊Host: h␍␊␍␊", "GET PATH http/1.1␍␊Host: h␍␊␍␊", "GET PATH HTTP/1␍␊Host: h␍␊␍␊",
-            "GET PATH HTTP/1.1x␍␊Host: h␍␊␍␊", "GET PATH HTTPS/1.1␍␊Host: h␍␊␍␊", "GET PATH\tHTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH?é HTTP/1.1␍␊Host: h␍␊␍␊",
-            "GET PATH\0 HTTP/1.1␍␊Host: h␍␊␍␊", "G(T PATH HTTP/1.1␍␊Host: h␍␊␍␊", "GÉT PATH HTTP/1.1␍␊Host: h␍␊␍␊", "GET v1 HTTP/1.1␍␊Host: h␍␊␍␊",
+            "GET PATH HTTP/1.1x␍␊Host: h␍␊␍␊", "GET PATH HTTPS/1.1␍␊Host: h␍␊␍␊", "GET PATH\tHTTP/1.1␍␊Host: h␍␊␍␊",
+            "GET PATH?é HTTP/1.1␍␊Host: h␍␊␍␊",
+            "GET PATH\0 HTTP/1.1␍␊Host: h␍␊␍␊", "G(T PATH HTTP/1.1␍␊Host: h␍␊␍␊", "GÉT PATH HTTP/1.1␍␊Host: h␍␊␍␊",
+            "GET v1 HTTP/1.1␍␊Host: h␍␊␍␊",
             "GET * HTTP/1.1␍␊Host: h␍␊␍␊", "GET PATH a HTTP/1.1␍␊Host: h␍␊␍␊",
         ])
     func headRefusals(request: String) throws {

@@ -14,7 +14,11 @@ import Testing
         var isEscaped = false
         for byte in bytes {
             if isInString {
-                if isEscaped { isEscaped = false } else if byte == UInt8(ascii: "\\") { isEscaped = true } else if byte == UInt8(ascii: "\"") {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == UInt8(ascii: "\\") {
+                    isEscaped = true
+                } else if byte == UInt8(ascii: "\"") {
                     isInString = false
                 }
             } else if byte == 0x20 || byte == 9 || byte == 10 || byte == 13 {
@@ -30,10 +34,13 @@ import Testing
     @Test(
         "Each message comes back with its value exact: big integers, number spelling, escapes, duplicate keys and key order untouched",
         arguments: [
-            "0", "-0", "0.0", "-0.0", "1", "1.0", "1.00", "1e0", "1E+0", "1e-0", "1E400", "-1e-400", "123456789012345678901234567890", "0.1", "1e05",
+            "0", "-0", "0.0", "-0.0", "1", "1.0", "1.00", "1e0", "1E+0", "1e-0", "1E400", "-1e-400", "123456789012345678901234567890",
+            "0.1", "1e05",
             "9007199254740993", "18446744073709551616", "3.141592653589793238462643383279502884197", "true", "false", "null",
-            #""""#, #""a""#, #""\u0041""#, #""\u00e9""#, #""é""#, #""\ud83d\ude00""#, #""\uD83D\uDE00""#, #""😀""#, #""\/""#, #""/""#, #""\b\f\n\r\t\"\\""#,
-            #""\u0000""#, #""\ud800""#, #""\udc00\ud800""#, #""\u2028""#, "\"\u{2028}\u{2029}\u{7F}\"", #"" \n , : [ ] { } ""#, #""[1,\n2]""#, #""\\""#,
+            #""""#, #""a""#, #""\u0041""#, #""\u00e9""#, #""é""#, #""\ud83d\ude00""#, #""\uD83D\uDE00""#, #""😀""#, #""\/""#, #""/""#,
+            #""\b\f\n\r\t\"\\""#,
+            #""\u0000""#, #""\ud800""#, #""\udc00\ud800""#, #""\u2028""#, "\"\u{2028}\u{2029}\u{7F}\"", #"" \n , : [ ] { } ""#,
+            #""[1,\n2]""#, #""\\""#,
             #""\\\"""#, #""a,\n""#,
             "{}", "{\"a\":1}", "{\"a\":1,\"a\":2,\"a\":1}", "{\"b\":1,\"a\":2}", "{\"\":0}", #"{"\u0061":1,"a":2}"#, "{\"a\":{\"b\":[{}]}}",
             "{ \"a\" : 1 ,\n \"b\"\t:\r\n[ 1 , 2 ] }",
@@ -54,8 +61,10 @@ import Testing
     @Test(
         "A top-level array is flattened by one level: each element is one message",
         arguments: [
-            ("[1]", "[1]"), ("[1,2,3]", "[1,2,3]"), ("[[1,2]]", "[[1,2]]"), ("[[1,2],[3]]", "[[1,2],[3]]"), ("[[]]", "[[]]"), ("[[[]]]", "[[[]]]"),
-            ("[[],[],{}]", "[[],[],{}]"), ("[null]", "[null]"), ("[\"[\",\"]\",\",\"]", "[\"[\",\"]\",\",\"]"), ("{\"a\":[1,2]}", "[{\"a\":[1,2]}]"),
+            ("[1]", "[1]"), ("[1,2,3]", "[1,2,3]"), ("[[1,2]]", "[[1,2]]"), ("[[1,2],[3]]", "[[1,2],[3]]"), ("[[]]", "[[]]"),
+            ("[[[]]]", "[[[]]]"),
+            ("[[],[],{}]", "[[],[],{}]"), ("[null]", "[null]"), ("[\"[\",\"]\",\",\"]", "[\"[\",\"]\",\",\"]"),
+            ("{\"a\":[1,2]}", "[{\"a\":[1,2]}]"),
         ])
     func flattened(body: String, expected: String) throws {
         let stream = try Self.server.stream("application/json")
@@ -101,12 +110,18 @@ import Testing
     @Test(
         "The body must be one valid JSON text (RFC 8259), else 400",
         arguments: [
-            "{", "}", "[", "]", "[1", "1]", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{,}", "{\"a\"}", "{\"a\" 1}", "{a:1}", "{'a':1}",
-            "{1:1}", "{\"a\":1 \"b\":2}", "[1,]", "[,1]", "[,]", "[1,,2]", "[1 2]", "[1:2]", "[1}", "{\"a\":1]", "[[1]", "[1]]", "1 2", "1,2", "{}{}",
-            "[] []", "[1][2]", "null null", "nul", "nulll", "Null", "TRUE", "True", "tru", "falsee", "undefined", "NaN", "Infinity", "-Infinity", "01",
-            "-01", "00", "+1", "-", "--1", ".5", "-.5", "1.", "1.e1", "1e", "1e+", "1E-", "1e1.5", "0x10", "1_000", "1a", "1.2.3", "\"", "\"a",
-            "\"a\"b", "'a'", "\"\\x41\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\\\"", "\"\\", "\"\\a\"", "\"\n\"", "\"\t\"", "\"\r\"", "\"\0\"",
-            "\"\u{1F}\"", "\"a\nb\"", "// c\n1", "/* c */ 1", "1 // c", "# c", "\u{FEFF}1", "\u{A0}1", "\u{2028}1", "\u{B}1", "\u{C}1", "\0", "1\0", " ",
+            "{", "}", "[", "]", "[1", "1]", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{,}", "{\"a\"}", "{\"a\" 1}",
+            "{a:1}", "{'a':1}",
+            "{1:1}", "{\"a\":1 \"b\":2}", "[1,]", "[,1]", "[,]", "[1,,2]", "[1 2]", "[1:2]", "[1}", "{\"a\":1]", "[[1]", "[1]]", "1 2",
+            "1,2", "{}{}",
+            "[] []", "[1][2]", "null null", "nul", "nulll", "Null", "TRUE", "True", "tru", "falsee", "undefined", "NaN", "Infinity",
+            "-Infinity", "01",
+            "-01", "00", "+1", "-", "--1", ".5", "-.5", "1.", "1.e1", "1e", "1e+", "1E-", "1e1.5", "0x10", "1_000", "1a", "1.2.3", "\"",
+            "\"a",
+            "\"a\"b", "'a'", "\"\\x41\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\\\"", "\"\\", "\"\\a\"", "\"\n\"", "\"\t\"",
+            "\"\r\"", "\"\0\"",
+            "\"\u{1F}\"", "\"a\nb\"", "// c\n1", "/* c */ 1", "1 // c", "# c", "\u{FEFF}1", "\u{A0}1", "\u{2028}1", "\u{B}1", "\u{C}1",
+            "\0", "1\0", " ",
             "\n\t ", "[1]\0", ":", ",", "\"a\":1", "[\"a\":1]", "{\"a\":nul}", "[tru]", "[1,2,{\"a\":}]",
         ])
     func refused(body: String) throws {
@@ -124,14 +139,18 @@ import Testing
     @Test(
         "… in UTF-8",
         arguments: [
-            [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xC3, 0x28], [0xE2, 0x82], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xED, 0xA0, 0x80],
-            [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xF0, 0x9F, 0x98],
+            [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xC3, 0x28], [0xE2, 0x82], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF],
+            [0xED, 0xA0, 0x80],
+            [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80],
+            [0xF0, 0x9F, 0x98],
             [0xFE], [0xFF], [0xE9],
         ] as [[UInt8]])
     func invalidUTF8(bytes: [UInt8]) throws {
         let stream = try Self.server.stream("application/json")
         try stream.create()
-        for (before, after) in [("\"", "\""), ("{\"", "\":1}"), ("[\"a", "\",1]"), ("\"" + String(repeating: "a", count: 61), "b\""), ("\"é", "é\"")] {
+        for (before, after) in [
+            ("\"", "\""), ("{\"", "\":1}"), ("[\"a", "\",1]"), ("\"" + String(repeating: "a", count: 61), "b\""), ("\"é", "é\""),
+        ] {
             let body = Payload(Array(before.utf8) + bytes + Array(after.utf8))
             let response = try stream.post(json, body)
             #expect(response.status == 400, "\(body.bytes): \(response.summary)")
@@ -163,7 +182,9 @@ import Testing
         }
     }
 
-    @Test("`application/json`, parameters allowed", arguments: ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;profile=\"x\""])
+    @Test(
+        "`application/json`, parameters allowed",
+        arguments: ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;profile=\"x\""])
     func parameters(type: String) throws {
         let stream = try Self.server.stream(type)
         try stream.create()
@@ -173,7 +194,9 @@ import Testing
         #expect(compact(read.body) == Array("[1,2]".utf8) && read["Content-Type"] == type)
     }
 
-    @Test("Other types that look like JSON are bytes", arguments: ["application/ld+json", "text/json", "application/json-seq", "application/x-ndjson"])
+    @Test(
+        "Other types that look like JSON are bytes",
+        arguments: ["application/ld+json", "text/json", "application/json-seq", "application/x-ndjson"])
     func notJSON(type: String) throws {
         let stream = try Self.server.stream(type)
         try stream.create()

@@ -46,12 +46,14 @@ import Testing
     @Test(
         "`.`/`..` segments, empty names, NUL and control bytes, invalid percent-encoding: 400",
         arguments: [
-            "", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "%2e", "%2E%2e/a", "a/.%2E", "a/%2e%2e/b", "a%00b", "%00", "a%01",
+            "", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "%2e", "%2E%2e/a", "a/.%2E", "a/%2e%2e/b", "a%00b", "%00",
+            "a%01",
             "a%1f", "a%0a", "a%0D", "a%7F", "%", "a%", "a%2", "a%zz", "a%2g", "%%41", "a%u0041", "%-1", "% 1".replacing(" ", with: "+"),
         ])
     func badNames(name: String) throws {
         for method in ["PUT", "GET", "HEAD", "POST", "DELETE"] {
-            let response = try Self.server.get().stream(name).request(method, "", ["Content-Type: text/plain"], method == "POST" ? "x" : nil)
+            let response = try Self.server.get().stream(name).request(
+                method, "", ["Content-Type: text/plain"], method == "POST" ? "x" : nil)
             #expect(response.status == 400, "\(method) \(name): \(response.summary)")
         }
     }
@@ -118,7 +120,8 @@ import Testing
         arguments: ["__ds", "__ds/", "__ds/subscriptions", "__ds/a/b", "%5F%5Fds/x", "__%64s"])
     func reserved(name: String) throws {
         for method in ["PUT", "GET", "POST", "DELETE"] {
-            let response = try Self.server.get().stream(name).request(method, "", ["Content-Type: text/plain"], method == "POST" ? "x" : nil)
+            let response = try Self.server.get().stream(name).request(
+                method, "", ["Content-Type: text/plain"], method == "POST" ? "x" : nil)
             #expect(response.status == 404, "\(method): \(response.summary)")
             #expect(response["Content-Type"]?.hasPrefix("application/json") == true, "\(response.summary)")
             #expect(response.text.trimmed.first == "{", "\(response.summary)")
@@ -134,7 +137,9 @@ import Testing
         #expect(try stream.get().text == "mine")
     }
 
-    @Test("streams live under `/v1/stream/`: other paths are not found", arguments: ["/", "/v1/", "/v1/streams/a", "/v2/stream/a", "/V1/stream/a"])
+    @Test(
+        "streams live under `/v1/stream/`: other paths are not found",
+        arguments: ["/", "/v1/", "/v1/streams/a", "/v2/stream/a", "/V1/stream/a"])
     func otherPaths(path: String) throws {
         let server = try Self.server.get()
         for method in ["GET", "PUT", "POST", "DELETE", "HEAD"] {
@@ -175,17 +180,22 @@ import Testing
         names("Content-Type", 409, try stream.post(["Content-Type: text/html"], "x"))
         names("body", 400, try stream.post(["Content-Type: text/plain"], Payload.none))
         names("Producer-Epoch", 400, try stream.post(["Content-Type: text/plain", "Producer-Id: p", "Producer-Seq: 0"], "x"))
-        names("Producer-Seq", 400, try stream.post(["Content-Type: text/plain", "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: a"], "x"))
-        names("Producer-Id", 400, try stream.post(["Content-Type: text/plain", "Producer-Id:", "Producer-Epoch: 0", "Producer-Seq: 0"], "x"))
+        names(
+            "Producer-Seq", 400,
+            try stream.post(["Content-Type: text/plain", "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: a"], "x"))
+        names(
+            "Producer-Id", 400, try stream.post(["Content-Type: text/plain", "Producer-Id:", "Producer-Epoch: 0", "Producer-Seq: 0"], "x"))
         try stream.append("y", ["Stream-Seq: b"])
         names("Stream-Seq", 409, try stream.post(["Content-Type: text/plain", "Stream-Seq: a"], "x"))
         names("offset", 400, try stream.get("offset=zzz"))
         names("offset", 400, try stream.get("live=sse"))
         names("live", 400, try stream.get("offset=-1&live=soon"))
-        names("closed", 409, try {
-            try stream.close()
-            return try stream.post(["Content-Type: text/plain"], "x")
-        }())
+        names(
+            "closed", 409,
+            try {
+                try stream.close()
+                return try stream.post(["Content-Type: text/plain"], "x")
+            }())
         #expect(try stream.contents() == Array("datay".utf8))
     }
 }

@@ -66,7 +66,9 @@ final class RawClient {
 
     private func connect(_ address: some Any) throws {
         let result = withUnsafePointer(to: address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(socket, $0, socklen_t(MemoryLayout.size(ofValue: address))) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(socket, $0, socklen_t(MemoryLayout.size(ofValue: address)))
+            }
         }
         // The descriptor is closed by deinit.
         guard result == 0 else { throw TestFault("cannot connect to \(authority): \(String(cString: strerror(errno)))") }
@@ -82,7 +84,9 @@ final class RawClient {
             let count = bytes.withUnsafeBytes {
                 Glibc.send(socket, $0.baseAddress! + sent, $0.count - sent, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
             }
-            if count > 0 { sent += count } else if errno != EAGAIN && errno != EINTR {
+            if count > 0 {
+                sent += count
+            } else if errno != EAGAIN && errno != EINTR {
                 throw TestFault("sending: \(String(cString: strerror(errno)))")
             }
         }
@@ -146,7 +150,8 @@ final class RawClient {
     private func head(to method: String, until deadline: Deadline) throws -> Response {
         precondition(framing == .ended, "the body of the answer before has not been read")
         let words = try line(until: deadline).split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
-        guard words.count >= 2, words[0] == "HTTP/1.1" || words[0] == "HTTP/1.0", words[1].utf8.count == 3, let status = Int(words[1]) else {
+        guard words.count >= 2, words[0] == "HTTP/1.1" || words[0] == "HTTP/1.0", words[1].utf8.count == 3, let status = Int(words[1])
+        else {
             throw TestFault("no status line: \(words.joined(separator: " "))")
         }
         var response = Response(version: String(words[0]), status: status, fields: [])
@@ -239,7 +244,8 @@ final class RawClient {
         while true {
             let from = position + searched
             let feed = input.withUnsafeBytes { buffer in
-                buffer.count > from ? memchr(buffer.baseAddress! + from, 10, buffer.count - from).map { UnsafeRawPointer($0) - buffer.baseAddress! } : nil
+                buffer.count > from
+                    ? memchr(buffer.baseAddress! + from, 10, buffer.count - from).map { UnsafeRawPointer($0) - buffer.baseAddress! } : nil
             }
             if let feed {
                 guard feed > position, input[feed - 1] == 13 else { throw TestFault("a line without CR before its LF") }

@@ -52,11 +52,13 @@ import Testing
     @Test(
         "`offset=` empty, `offset` given twice, or a token that is not of the server's form: 400",
         arguments: [
-            "offset=", "offset", "offset=-1&offset=-1", "offset=\(Offset.start)&offset=\(Offset.start)", "offset=-1&offset=", "offset=now&offset=-1",
+            "offset=", "offset", "offset=-1&offset=-1", "offset=\(Offset.start)&offset=\(Offset.start)", "offset=-1&offset=",
+            "offset=now&offset=-1",
             "offset=0", "offset=-2", "offset=-01", "offset=abc", "offset=Now", "offset=NOW", "offset=0_0", "offset=_",
             "offset=0000000000000000", "offset=0000000000000000_", "offset=_0000000000000000", "offset=0000000000000000_000000000000000",
             "offset=0000000000000000_00000000000000000", "offset=00000000000000000_0000000000000000",
-            "offset=0000000000000000-0000000000000000", "offset=0000000000000000_000000000000000a", "offset=0000000000000000__000000000000000",
+            "offset=0000000000000000-0000000000000000", "offset=0000000000000000_000000000000000a",
+            "offset=0000000000000000__000000000000000",
             "offset=%2B000000000000000_0000000000000000", "offset=+000000000000000_0000000000000000",
             "offset=0000000000000000_-000000000000001", "offset=0000000000000000_0000000000000000_0000000000000000",
         ])
@@ -72,13 +74,16 @@ import Testing
     @Test(
         "Offsets holding space, `,` `/` `&` `=` `?`, `..`, NUL, newline: 400",
         arguments: [
-            "%20", "a%20b", "+", ",", "%2C", "/", "%2F", "%26", "=", "%3D", "?", "%3F", "..", "%2E%2E", "%00", "%0A", "%0D%0A", "%C3%A9", "%FF", "%",
+            "%20", "a%20b", "+", ",", "%2C", "/", "%2F", "%26", "=", "%3D", "?", "%3F", "..", "%2E%2E", "%00", "%0A", "%0D%0A", "%C3%A9",
+            "%FF", "%",
             "%zz", "%2",
         ])
     func badBytes(text: String) throws {
         let stream = try Self.server.stream()
         try stream.create("data")
-        for offset in [text, Offset.start + text, text + Offset.start, "-1" + text, "now" + text, "0000000000000000" + text + "0000000000000000"] {
+        for offset in [
+            text, Offset.start + text, text + Offset.start, "-1" + text, "now" + text, "0000000000000000" + text + "0000000000000000",
+        ] {
             let response = try stream.get("offset=\(offset)")
             #expect(response.status == 400, "\(offset): \(response.summary)")
         }
@@ -88,7 +93,9 @@ import Testing
     func beyond() throws {
         let stream = try Self.server.stream()
         try stream.create("data")
-        for offset in [Offset.at(5), Offset.at(6), Offset.at(1_000_000), "9999999999999999_9999999999999999", "0000000000000001_0000000000000000"] {
+        for offset in [
+            Offset.at(5), Offset.at(6), Offset.at(1_000_000), "9999999999999999_9999999999999999", "0000000000000001_0000000000000000",
+        ] {
             let response = try stream.get("offset=\(offset)")
             #expect(response.status == 400, "\(offset): \(response.summary)")
         }
@@ -109,8 +116,9 @@ import Testing
 
     @Test("At the tail: 200, empty body, Stream-Next-Offset = the requested offset, up to date, plus closed")
     func atTail() throws {
-        for (type, body, empty) in [("text/plain", "data", ""), ("application/json", "{\"a\":1}", "[]"), ("text/plain", "", ""), ("application/json", "", "[]")]
-        {
+        for (type, body, empty) in [
+            ("text/plain", "data", ""), ("application/json", "{\"a\":1}", "[]"), ("text/plain", "", ""), ("application/json", "", "[]"),
+        ] {
             let stream = try Self.server.stream(type)
             let tail = try stream.create(Payload(stringLiteral: body))
             for isClosed in [false, true] {
@@ -156,7 +164,9 @@ import Testing
         #expect(try fixed.head().isClosed)
     }
 
-    @Test("Every byte value comes back as it was sent, whatever the content type", arguments: ["application/octet-stream", "text/plain", "image/png"])
+    @Test(
+        "Every byte value comes back as it was sent, whatever the content type",
+        arguments: ["application/octet-stream", "text/plain", "image/png"])
     func bytes(type: String) throws {
         let stream = try Self.server.stream(type)
         let body = Payload((0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) })
@@ -212,7 +222,8 @@ import Testing
     @Test(
         "Chunk ends fall on the same positions for every reader",
         arguments: [
-            [100], [1], [4096], [4095, 1, 1], [4097, 4097], [2000, 3000, 1000], [1, 10_000, 1], [5000], [17, 400, 1999, 4096, 3, 8192, 12_288, 1500],
+            [100], [1], [4096], [4095, 1, 1], [4097, 4097], [2000, 3000, 1000], [1, 10_000, 1], [5000],
+            [17, 400, 1999, 4096, 3, 8192, 12_288, 1500],
         ])
     func sameEnds(sizes: [Int]) throws {
         let stream = try Self.chunked.stream("application/octet-stream")
@@ -256,7 +267,9 @@ import Testing
         var offset = Offset.start
         for index in 1...5 {
             let response = try stream.get("offset=\(offset)")
-            #expect(response.body.count == 3000 && response.isUpToDate == (index == 5) && response.isClosed == (index == 5), "\(response.fields)")
+            #expect(
+                response.body.count == 3000 && response.isUpToDate == (index == 5) && response.isClosed == (index == 5),
+                "\(response.fields)")
             offset = try #require(response.offset)
         }
     }

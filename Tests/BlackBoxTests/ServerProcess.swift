@@ -24,7 +24,9 @@ final class ServerProcess: Sendable {
     static let binary: String = {
         if let path = getenv("DURABLE_STREAMS_BINARY") { return String(cString: path) }
         var buffer = [UInt8](repeating: 0, count: 4096)
-        let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count) }
+        let count = buffer.withUnsafeMutableBytes {
+            readlink("/proc/self/exe", $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+        }
         let tests = String(decoding: buffer[..<max(count, 0)], as: UTF8.self)
         let own = tests.prefix(upTo: tests.lastIndex(of: "/") ?? tests.startIndex) + "/durable-streams"
         if access(String(own), X_OK) == 0 { return String(own) }

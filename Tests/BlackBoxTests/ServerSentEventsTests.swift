@@ -89,8 +89,10 @@ import Testing
     @Test(
         "`event: ` has a space, `data:` has none; the payload is split on CRLF, CR and LF",
         arguments: [
-            "a", "a\nb", "a\r\nb", "a\rb", "a\n", "a\r", "a\r\n", "\n", "\r", "\r\n", "\n\n", "\r\r", "\n\r", "\r\n\r\n", "\na", "a\n\nb", "a\r\n\rb",
-            "data:x", "event: control", "id: 1\nretry: 1", ":comment", "a:b", " a", "  a", "\n a", " ", "\u{FEFF}a", "\u{2028}a\u{85}b\u{B}c\u{C}d", "\0",
+            "a", "a\nb", "a\r\nb", "a\rb", "a\n", "a\r", "a\r\n", "\n", "\r", "\r\n", "\n\n", "\r\r", "\n\r", "\r\n\r\n", "\na", "a\n\nb",
+            "a\r\n\rb",
+            "data:x", "event: control", "id: 1\nretry: 1", ":comment", "a:b", " a", "  a", "\n a", " ", "\u{FEFF}a",
+            "\u{2028}a\u{85}b\u{B}c\u{C}d", "\0",
         ])
     func splitting(payload: String) throws {
         let stream = try Self.server.stream()
@@ -206,7 +208,8 @@ import Testing
 
     // MARK: UTF-8
 
-    @Test("Text is never cut inside a UTF-8 character: one whose end has not been appended yet is held back, and the offset stays before it")
+    @Test(
+        "Text is never cut inside a UTF-8 character: one whose end has not been appended yet is held back, and the offset stays before it")
     func heldBack() throws {
         for character in ["é", "€", "😀"] {
             let bytes = Array(character.utf8)
@@ -252,7 +255,9 @@ import Testing
         #expect(try reader.batch() == nil)
     }
 
-    @Test("Bytes that can be no beginning of a character are not held back", arguments: [[0xFF], [0x80], [0xC0], [0xE2, 0x28], [0xF8, 0x88], [0xED, 0xA0]] as [[UInt8]])
+    @Test(
+        "Bytes that can be no beginning of a character are not held back",
+        arguments: [[0xFF], [0x80], [0xC0], [0xE2, 0x28], [0xF8, 0x88], [0xED, 0xA0]] as [[UInt8]])
     func invalid(bytes: [UInt8]) throws {
         let stream = try Self.server.stream()
         try stream.create()
@@ -395,7 +400,7 @@ import Testing
     func slowReader() throws {
         let stream = try Self.server.stream()
         try stream.create()
-        let lazy = try RawClient(port: stream.server.port, receiveBuffer: 4096)
+        let lazy = try RawClient(port: stream.server.port, receiveBuffer: 65_536)
         try lazy.send("GET", "\(stream.path)?offset=-1&live=sse")
         let reader = try EventStreamReader(lazy)
         #expect(try #require(try reader.batch()).data == nil)

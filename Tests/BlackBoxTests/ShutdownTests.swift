@@ -19,7 +19,8 @@ import Testing
             server.process.send(signal)
             for client in polls {
                 let response = try client.response()
-                #expect(response.status == 204 && response.offset == tail && response.isUpToDate && !response.isClosed, "\(response.summary)")
+                #expect(
+                    response.status == 204 && response.offset == tail && response.isUpToDate && !response.isClosed, "\(response.summary)")
                 try client.expectEnd()
             }
             for reader in events {

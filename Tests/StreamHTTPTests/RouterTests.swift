@@ -1,0 +1,431 @@
+// Every parameter and header of PROTOCOL.md sections 1 to 4, 9 and 10: what is accepted and as what, what is refused and in which words.
+
+import HTTPWire
+import StreamHTTP
+import StreamRules
+import Testing
+
+@Suite struct RouterTests {
+    // MARK: Methods and names
+
+    @Test func verbs() throws {
+        guard case .read = try request("GET", "/v1/stream/a").verb else {
+            Issue.record("GET")
+            return
+        }
+        guard case .metadata = try request("HEAD", "/v1/stream/a").verb else {
+            Issue.record("HEAD")
+            return
+        }
+        guard case .create = try request("PUT", "/v1/stream/a").verb else {
+            Issue.record("PUT")
+            return
+        }
+        guard case .append = try request("POST", "/v1/stream/a").verb else {
+            Issue.record("POST")
+            return
+        }
+        guard case .delete = try request("DELETE", "/v1/stream/a").verb else {
+            Issue.record("DELETE")
+            return
+        }
+        for (method, headOnly) in [("GET", false), ("HEAD", true), ("PUT", false), ("POST", false), ("DELETE", false)] {
+            #expect(try request(method, "/v1/stream/a").context.headOnly == headOnly)
+        }
+    }
+
+    @Test(arguments: ["/v1/stream/a", "/v1/stream/", "/", "/nowhere", "/v1/stream/__ds/x", "*", "/v1/stream/%zz?offset="])
+    func preflight(target: String) throws {
+        guard case .preflight(let context) = try route("OPTIONS", target) else {
+            Issue.record("no preflight")
+            return
+        }
+        #expect(!context.headOnly && context.origin == nil)
+    }
+
+    @Test(arguments: ["PATCH", "TRACE", "get", "Put", "LINK", "X"])
+    func otherMethods(method: String) throws {
+        let problem = try problem(method, "/v1/stream/a")
+        #expect(problem.status == 405)
+        for known in ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"] { #expect(problem.text.contains(known)) }
+    }
+
+    @Test(arguments: [
+        ("/v1/stream/a", "a"), ("/v1/stream/account-1/chat/room-7", "account-1/chat/room-7"), ("/v1/stream/a%2Fb", "a\u{1}b"),
+        ("/v1/stream/a%2fb", "a\u{1}b"), ("/v1/stream/%61", "a"), ("/v1/stream/a?offset=-1", "a"), ("/v1/stream/a?", "a"),
+        ("/v1/stream/%C3%A9", "é"), ("/v1/stream/a%20b", "a b"), ("/v1/stream/a%3Fb", "a?b"), ("/v1/stream/a+b", "a+b"),
+        ("/v1/stream/__dsx", "__dsx"), ("/v1/stream/__DS/a", "__DS/a"), ("/v1/stream/a/__ds", "a/__ds"), ("/v1/stream/...", "..."),
+        ("http://example.org/v1/stream/a?offset=-1", "a"), ("https://example.org:1/v1/stream/a/b", "a/b"),
+    ])
+    func names(target: String, name: String) throws {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] { #expect(text(try request(method, target).name) == name) }
+    }
+
+    @Test(arguments: [
+        ("/", 404, "/v1/stream/"), ("/v1/stream", 404, "/v1/stream/"), ("/v1/streams/a", 404, "/v1/stream/"),
+        ("/V1/stream/a", 404, "/v1/stream/"),
+        ("/?offset=-1", 404, "/v1/stream/"), ("http://example.org", 404, "/v1/stream/"), ("http://example.org?x", 404, "/v1/stream/"),
+        ("/v1/stream/", 400, "empty"), ("/v1/stream/?offset=-1", 400, "empty"), ("/v1/stream/.", 400, ".."),
+        ("/v1/stream/a/../b", 400, ".."),
+        ("/v1/stream/a/%2e%2E", 400, ".."), ("/v1/stream/a%00", 400, "control"), ("/v1/stream/a%01b", 400, "control"),
+        ("/v1/stream/a%7f", 400, "control"), ("/v1/stream/a%0A", 400, "control"), ("/v1/stream/a%", 400, "hexadecimal"),
+        ("/v1/stream/a%2", 400, "hexadecimal"), ("/v1/stream/a%zz", 400, "hexadecimal"), ("/v1/stream/__ds", 404, "__ds"),
+        ("/v1/stream/__ds/", 404, "__ds"), ("/v1/stream/__ds/subscriptions?x=y", 404, "__ds"), ("/v1/stream/%5f_ds/x", 404, "__ds"),
+    ])
+    func refusedNames(target: String, status: Int, word: String) throws {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"] {
+            let problem = try problem(method, target)
+            #expect(problem.status == status && problem.text.contains(word), "\(method) \(target): \(problem)")
+        }
+    }
+
+    @Test func lengthOfNames() throws {
+        #expect(try request("GET", "/v1/stream/" + String(repeating: "a", count: 1024)).name.count == 1024)
+        #expect(try request("GET", "/v1/stream/" + String(repeating: "%61", count: 1024)).name.count == 1024)
+        for long in [String(repeating: "a", count: 1025), String(repeating: "%61", count: 1025)] {
+            let problem = try problem("GET", "/v1/stream/" + long)
+            #expect(problem.status == 400 && problem.text.contains("1024"))
+        }
+    }
+
+    // MARK: Read
+
+    struct Read: Sendable {
+        let query: String
+        let start: ReadRequest.Start
+        let mode: ReadRequest.Mode
+        var cursor: UInt64?
+    }
+
+    static let token = "0000000000000000_0000000000000042"
+
+    @Test(arguments: [
+        Read(query: "", start: .beginning, mode: .catchUp), Read(query: "?", start: .beginning, mode: .catchUp),
+        Read(query: "?&&", start: .beginning, mode: .catchUp), Read(query: "?unknown=1&x", start: .beginning, mode: .catchUp),
+        Read(query: "?Offset=x&LIVE=sse&offsets=&=y", start: .beginning, mode: .catchUp),
+        Read(query: "?offset=-1", start: .beginning, mode: .catchUp), Read(query: "?offset=%2D1", start: .beginning, mode: .catchUp),
+        Read(query: "?offset=now", start: .now, mode: .catchUp), Read(query: "?offset=%6eo%77", start: .now, mode: .catchUp),
+        Read(query: "?offset=\(token)", start: .position(42), mode: .catchUp),
+        Read(query: "?offset=0000000000000000%5F0000000000000042", start: .position(42), mode: .catchUp),
+        Read(query: "?offset=0000000000000000_0000000000000000", start: .position(0), mode: .catchUp),
+        Read(query: "?offset=0000000000000000_9999999999999999", start: .position(9_999_999_999_999_999), mode: .catchUp),
+        Read(query: "?offset=-1&live=long-poll", start: .beginning, mode: .longPoll),
+        Read(query: "?live=long-poll&offset=\(token)", start: .position(42), mode: .longPoll),
+        Read(query: "?live=long%2Dpoll&offset=now", start: .now, mode: .longPoll),
+        Read(query: "?offset=now&live=sse", start: .now, mode: .events),
+        Read(query: "?offset=-1&live=sse&x=y", start: .beginning, mode: .events),
+        Read(query: "?offset=now&live=long-poll&cursor=123", start: .now, mode: .longPoll, cursor: 123),
+        Read(query: "?cursor=0&offset=-1", start: .beginning, mode: .catchUp, cursor: 0),
+        // A cursor that is none counts as absent.
+        Read(query: "?offset=now&live=sse&cursor=", start: .now, mode: .events),
+        Read(query: "?offset=now&live=sse&cursor", start: .now, mode: .events),
+        Read(query: "?offset=now&live=sse&cursor=x1", start: .now, mode: .events),
+        Read(query: "?offset=now&live=sse&cursor=-1", start: .now, mode: .events),
+        Read(query: "?offset=now&live=sse&cursor=18446744073709551616", start: .now, mode: .events),
+    ])
+    func reads(read: Read) throws {
+        let request = try request("GET", "/v1/stream/a" + read.query)
+        guard case .read(let wanted) = request.verb else {
+            Issue.record("no read")
+            return
+        }
+        #expect(wanted.start == read.start && wanted.mode == read.mode)
+        #expect(request.context.cursor == read.cursor)
+        #expect(request.context.isLive == (read.mode != .catchUp))
+        #expect(request.context.fromNow == (read.start == .now))
+        #expect(request.context.ifNoneMatch == nil && request.context.location == nil && request.context.origin == nil)
+    }
+
+    @Test(arguments: [
+        ("?offset=", "offset"), ("?offset", "offset"), ("?offset=0", "offset"), ("?offset=-2", "offset"), ("?offset=NOW", "offset"),
+        ("?offset=now%20", "offset"), ("?offset=+1", "offset"), ("?offset=42", "offset"),
+        ("?offset=0000000000000000_000000000000004", "offset"),
+        ("?offset=0000000000000000_00000000000000042", "offset"), ("?offset=0000000000000001_0000000000000042", "offset"),
+        ("?offset=0000000000000000-0000000000000042", "offset"), ("?offset=0000000000000000_00000000000000x2", "offset"),
+        ("?offset=0000000000000000_000000000000004%20", "offset"), ("?offset=a,b", "offset"), ("?offset=a/b", "offset"),
+        ("?offset=..", "offset"),
+        ("?offset=a%26b", "offset"), ("?offset=a=b", "offset"), ("?offset=a?b", "offset"), ("?offset=%00", "offset"),
+        ("?offset=now%0A", "offset"),
+        ("?offset=\(token)%00", "offset"), ("?offset=%", "percent-encoding"), ("?offset=%4", "percent-encoding"),
+        ("?offset=%zz", "percent-encoding"),
+        ("?live=%4&offset=-1", "percent-encoding"),
+        ("?offset=-1&offset=-1", "offset is given twice"), ("?offset=&offset=-1", "offset is given twice"),
+        ("?offset=now&x&offset", "offset is given twice"),
+        ("?live=long-poll", "offset"), ("?live=sse", "offset"), ("?live=sse&cursor=1", "offset"),
+        ("?offset=-1&live=", "live"), ("?offset=-1&live", "live"), ("?offset=-1&live=true", "live"), ("?offset=-1&live=SSE", "live"),
+        ("?offset=-1&live=long-poll%20", "live"), ("?offset=-1&live=longpoll", "live"), ("?live=poll", "live"),
+        ("?offset=-1&live=sse&live=sse", "live is given twice"),
+    ])
+    func refusedReads(query: String, word: String) throws {
+        let problem = try problem("GET", "/v1/stream/a" + query)
+        #expect(
+            problem.status == 400 && problem.text.contains(word) && problem.text.contains("expected") || problem.text.contains("needs"),
+            "\(problem)")
+    }
+
+    /// The query means something to GET only.
+    @Test(arguments: ["HEAD", "PUT", "POST", "DELETE"])
+    func queriesOfOtherMethods(method: String) throws {
+        #expect(text(try request(method, "/v1/stream/a?offset=&live=x&offset=%").name) == "a")
+    }
+
+    @Test(
+        arguments: [
+            ([], nil), (["If-None-Match: \"a\""], "\"a\""), (["if-none-match: \"a\", W/\"b\""], "\"a\", W/\"b\""),
+            (["If-None-Match: *"], "*"),
+            (["If-None-Match: \"a\"", "X: y", "If-None-Match: \"b\""], "\"a\", \"b\""), (["If-None-Match:"], ""),
+        ] as [([String], String?)])
+    func ifNoneMatch(fields: [String], expected: String?) throws {
+        #expect(try request("GET", "/v1/stream/a", fields).context.ifNoneMatch.map(text) == expected)
+        #expect(try request("HEAD", "/v1/stream/a", fields).context.ifNoneMatch == nil)
+        #expect(try request("PUT", "/v1/stream/a", fields).context.ifNoneMatch == nil)
+    }
+
+    // MARK: Create
+
+    static func create(_ fields: [String]) throws -> CreateRequest {
+        guard case .create(let create) = try request("PUT", "/v1/stream/a", fields).verb else { throw NotRouted() }
+        return create
+    }
+
+    @Test(
+        arguments: [
+            ([], nil), (["Content-Type: text/plain"], "text/plain"),
+            (["content-type:  Application/JSON; charset=utf-8 "], "Application/JSON; charset=utf-8"),
+            (["Content-Type: text/plain;"], "text/plain;"), (["Content-Type:"], nil), (["Content-Type: a/b; c=\"d;e\""], "a/b; c=\"d;e\""),
+        ] as [([String], String?)])
+    func typesOfCreates(fields: [String], expected: String?) throws {
+        #expect(try Self.create(fields).contentType?.text == expected)
+    }
+
+    @Test(
+        arguments: [
+            ([], .never), (["Stream-TTL: 0"], .timeToLive(seconds: 0)), (["stream-ttl: 3600"], .timeToLive(seconds: 3600)),
+            (["Stream-TTL: 9007199254740991"], .timeToLive(seconds: 9_007_199_254_740_991)),
+            (
+                ["Stream-Expires-At: 2030-01-31T12:00:00Z"],
+                .at(milliseconds: 1_896_091_200_000, text: Array("2030-01-31T12:00:00Z".utf8))
+            ),
+            (
+                ["Stream-Expires-At:  2030-01-31t13:00:00.250+01:00\t"],
+                .at(milliseconds: 1_896_091_200_250, text: Array("2030-01-31t13:00:00.250+01:00".utf8))
+            ),
+        ] as [([String], Expiry)])
+    func expiries(fields: [String], expected: Expiry) throws {
+        #expect(try Self.create(fields).expiry == expected)
+    }
+
+    @Test(arguments: [
+        (["Stream-TTL:"], "Stream-TTL"), (["Stream-TTL: 01"], "Stream-TTL"), (["Stream-TTL: +1"], "Stream-TTL"),
+        (["Stream-TTL: -1"], "Stream-TTL"),
+        (["Stream-TTL: 1.0"], "Stream-TTL"), (["Stream-TTL: 1e3"], "Stream-TTL"), (["Stream-TTL: 1s"], "Stream-TTL"),
+        (["Stream-TTL: 00"], "Stream-TTL"),
+        (["Stream-TTL: 9007199254740992"], "Stream-TTL"), (["Stream-TTL: 99999999999999999999"], "Stream-TTL"),
+        (["Stream-TTL: 1, 1"], "Stream-TTL"),
+        (["Stream-TTL: 1", "Stream-TTL: 1"], "Stream-TTL is given twice"),
+        (["Stream-Expires-At:"], "Stream-Expires-At"), (["Stream-Expires-At: tomorrow"], "Stream-Expires-At"),
+        (["Stream-Expires-At: 2030-01-31"], "Stream-Expires-At"), (["Stream-Expires-At: 2030-02-30T12:00:00Z"], "Stream-Expires-At"),
+        (["Stream-Expires-At: 2030-01-31T12:00:00"], "Stream-Expires-At"),
+        (["Stream-Expires-At: 2030-01-31 12:00:00Z"], "Stream-Expires-At"),
+        (["Stream-Expires-At: 1896091200"], "Stream-Expires-At"),
+        (["Stream-Expires-At: 2030-01-31T12:00:00Z", "Stream-Expires-At: 2030-01-31T12:00:00Z"], "Stream-Expires-At is given twice"),
+        (["Stream-TTL: 1", "Stream-Expires-At: 2030-01-31T12:00:00Z"], "Stream-TTL and Stream-Expires-At"),
+        (["Stream-TTL: x", "Stream-Expires-At: x"], "Stream-TTL and Stream-Expires-At"),
+        (["Content-Type: text"], "Content-Type"), (["Content-Type: text/plain charset"], "Content-Type"),
+        (["Content-Type: text/plain, text/html"], "Content-Type"),
+        (["Content-Type: a/b", "Content-Type: a/b"], "Content-Type is given twice"),
+    ])
+    func refusedCreates(fields: [String], word: String) throws {
+        let problem = try problem("PUT", "/v1/stream/a", fields)
+        #expect(problem.status == 400 && problem.text.contains(word) && problem.text.contains("expected"), "\(problem)")
+    }
+
+    @Test(arguments: ["Stream-Forked-From: /v1/stream/b", "Stream-Fork-Offset: \(RouterTests.token)", "Stream-Fork-Sub-Offset: 1"])
+    func forksAreRefused(field: String) throws {
+        let problem = try problem("PUT", "/v1/stream/a", [field])
+        #expect(problem.status == 400 && problem.text.contains("Stream-Forked-From"))
+    }
+
+    @Test(arguments: [
+        ("true", true), ("TRUE", true), ("True", true), (" true\t", true), ("", false), ("false", false), ("1", false), ("yes", false),
+        ("true, true", false), ("truee", false), ("tru", false), ("\"true\"", false),
+    ])
+    func closed(value: String, expected: Bool) throws {
+        #expect(try Self.create(["Stream-Closed: \(value)"]).closed == expected)
+        #expect(try Self.append(["Stream-Closed: \(value)"]).closes == expected)
+    }
+
+    // MARK: Location
+
+    struct Place: Sendable {
+        var target = "/v1/stream/a"
+        var host: String? = "example.org:4437"
+        var fields: [String] = []
+        var secure = false
+        var version = "1.1"
+        let expected: String
+    }
+
+    @Test(arguments: [
+        Place(expected: "http://example.org:4437/v1/stream/a"), Place(secure: true, expected: "https://example.org:4437/v1/stream/a"),
+        Place(target: "/v1/stream/a%2Fb/%C3%A9?x=y", expected: "http://example.org:4437/v1/stream/a%2Fb/%C3%A9"),
+        Place(host: "[::1]:4437", expected: "http://[::1]:4437/v1/stream/a"),
+        Place(host: "", expected: "/v1/stream/a"), Place(host: nil, version: "1.0", expected: "/v1/stream/a"),
+        Place(host: nil, fields: ["X-Forwarded-Host: a.example"], version: "1.0", expected: "http://a.example/v1/stream/a"),
+        Place(target: "http://other.example:80/v1/stream/a", expected: "http://other.example:80/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: https"], expected: "https://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: HTTPS"], expected: "https://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: http"], secure: true, expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: https , http"], expected: "https://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: http,https"], secure: true, expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto: javascript"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Proto:"], secure: true, expected: "https://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: public.example"], expected: "http://public.example/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: public.example:8443 , inner"], expected: "http://public.example:8443/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: a/b"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: user@evil"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: a b"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host:"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: , x"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(fields: ["X-Forwarded-Host: :80"], expected: "http://example.org:4437/v1/stream/a"),
+        Place(
+            target: "http://other.example/v1/stream/a", fields: ["X-Forwarded-Host: public.example", "X-Forwarded-Proto: https"],
+            expected: "https://public.example/v1/stream/a"),
+    ])
+    func location(place: Place) throws {
+        let request = try request("PUT", place.target, place.fields, host: place.host, version: place.version, secure: place.secure)
+        #expect(request.context.location.map(text) == place.expected)
+        for method in ["GET", "HEAD", "POST", "DELETE"] {
+            #expect(
+                try StreamHTTPTests.request(method, place.target, place.fields, host: place.host, version: place.version).context.location
+                    == nil)
+        }
+    }
+
+    // MARK: Append
+
+    static func append(_ fields: [String]) throws -> AppendRequest {
+        guard case .append(let append) = try request("POST", "/v1/stream/a", fields).verb else { throw NotRouted() }
+        return append
+    }
+
+    @Test(
+        arguments: [
+            ([], nil), (["Stream-Seq: a"], "a"), (["stream-seq:  a b,c \t"], "a b,c"), (["Stream-Seq:"], ""), (["Stream-Seq: é"], "é"),
+        ] as [([String], String?)])
+    func sequences(fields: [String], expected: String?) throws {
+        #expect(try Self.append(fields).sequence.map(text) == expected)
+    }
+
+    /// A type is judged against the stream's when there is content; what is no media type is refused there, by the mismatch.
+    @Test(
+        arguments: [
+            ([], nil), (["Content-Type: text/plain"], "text/plain"), (["Content-Type:"], nil), (["Content-Type: nonsense"], "nonsense"),
+        ] as [([String], String?)])
+    func typesOfAppends(fields: [String], expected: String?) throws {
+        #expect(try Self.append(fields).contentType?.text == expected)
+    }
+
+    @Test(
+        arguments: [
+            ("p", "0", "0", 0, 0),
+            (" my producer/1 ", "9007199254740991", "9007199254740991", 9_007_199_254_740_991, 9_007_199_254_740_991),
+            ("é", "12", "34", 12, 34),
+        ] as [(String, String, String, UInt64, UInt64)])
+    func producers(id: String, epoch: String, number: String, wantedEpoch: UInt64, wantedNumber: UInt64) throws {
+        let stamp = try #require(try Self.append(["Producer-Id: \(id)", "producer-epoch: \(epoch)", "PRODUCER-SEQ: \(number)"]).producer)
+        let trimmed = String(id.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+        #expect(text(stamp.id) == trimmed && stamp.epoch == wantedEpoch && stamp.sequence == wantedNumber)
+        #expect(try Self.append([]).producer == nil)
+    }
+
+    @Test(arguments: [
+        (["Producer-Id: p"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Epoch: 0"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Seq: 0"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Id: p", "Producer-Epoch: 0"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Id: p", "Producer-Seq: 0"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Epoch: 0", "Producer-Seq: 0"], "Producer-Id, Producer-Epoch and Producer-Seq"),
+        (["Producer-Id:", "Producer-Epoch: 0", "Producer-Seq: 0"], "Producer-Id"),
+        (["Producer-Id: p", "Producer-Epoch:", "Producer-Seq: 0"], "Producer-Epoch"),
+        (["Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq:"], "Producer-Seq"),
+        (["Producer-Id: p", "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0"], "Producer-Id is given twice"),
+        (["Producer-Id: p", "Producer-Epoch: 0", "Producer-Epoch: 0", "Producer-Seq: 0"], "Producer-Epoch is given twice"),
+        (["Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0", "Producer-Seq: 0"], "Producer-Seq is given twice"),
+        (["Stream-Seq: a", "Stream-Seq: b"], "Stream-Seq is given twice"),
+        (["Content-Type: a/b", "Content-Type: a/b"], "Content-Type is given twice"),
+    ])
+    func refusedAppends(fields: [String], word: String) throws {
+        let problem = try problem("POST", "/v1/stream/a", fields)
+        #expect(problem.status == 400 && problem.text.contains(word) && problem.text.contains("expected"), "\(problem)")
+    }
+
+    @Test(arguments: ["-1", "+1", "01", "1.0", "1e2", "x", "9007199254740992", "18446744073709551616", "1 2", "0x1"])
+    func refusedProducerNumbers(value: String) throws {
+        for (epoch, number, word) in [(value, "0", "Producer-Epoch"), ("0", value, "Producer-Seq")] {
+            let problem = try problem("POST", "/v1/stream/a", ["Producer-Id: p", "Producer-Epoch: \(epoch)", "Producer-Seq: \(number)"])
+            #expect(problem.status == 400 && problem.text.contains(word) && problem.text.contains("9007199254740991"), "\(problem)")
+        }
+    }
+
+    /// What the body decides (PROTOCOL.md 3): content, type, closing → the completed request, or the word of the refusal.
+    @Test(
+        arguments: [
+            (1, "text/plain", false, nil), (1, "text/plain", true, nil), (1, nil, false, "Content-Type"), (1, nil, true, "Content-Type"),
+            (0, "text/plain", true, nil), (0, nil, true, nil), (0, "text/plain", false, "body is empty"), (0, nil, false, "body is empty"),
+        ] as [(Int, String?, Bool, String?)])
+    func completedAppends(count: Int, type: String?, closes: Bool, refusal: String?) throws {
+        let request = try Self.append((type.map { ["Content-Type: \($0)"] } ?? []) + (closes ? ["Stream-Closed: true"] : []))
+        do throws(Problem) {
+            let complete = try StreamRequest.complete(request, contentCount: count)
+            #expect(refusal == nil && complete.hasContent == (count > 0) && complete.closes == closes)
+            #expect(complete.contentType?.text == (count > 0 ? type : nil))
+        } catch {
+            #expect(error.status == 400 && refusal.map { error.text.contains($0) } == true, "\(error)")
+        }
+    }
+
+    // MARK: Origins
+
+    @Test func originsMatterOnlyWhenTheyAreListed() throws {
+        let fields = ["Origin: https://app.example"]
+        for matters in [false, true] {
+            let router = Router(originMatters: matters)
+            for (method, target) in [
+                ("GET", "/v1/stream/a"), ("OPTIONS", "/v1/stream/a"), ("PUT", "/"), ("GET", "/v1/stream/a?live=x"), ("X", "/v1/stream/a"),
+            ] {
+                let context: ResponseContext
+                switch try route(method, target, fields, router: router) {
+                case .stream(let request): context = request.context
+                case .preflight(let preflight): context = preflight
+                case .problem(_, let refused): context = refused
+                }
+                #expect(context.origin.map(text) == (matters ? "https://app.example" : nil), "\(method) \(target)")
+            }
+        }
+        guard case .stream(let request) = try route("GET", "/v1/stream/a", router: Router(originMatters: true)) else { throw NotRouted() }
+        #expect(request.context.origin == nil)
+    }
+
+    /// A refusal keeps what its answer depends on.
+    @Test func refusalsOfHeadHaveNoBody() throws {
+        guard case .problem(_, let context) = try route("HEAD", "/") else { throw NotRouted() }
+        #expect(context.headOnly)
+    }
+
+    /// One router serves request after request; nothing of one is seen in the next.
+    @Test func nothingStays() throws {
+        var router = Router(originMatters: false)
+        for (target, name) in [("/v1/stream/%61%62", "ab"), ("/v1/stream/c", "c"), ("/v1/stream/%zz", nil), ("/v1/stream/%64", "d")] {
+            let bytes = Array("GET \(target) HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
+            try bytes.withUnsafeBytes { bytes in
+                var head = RequestHead()
+                try head.parse(bytes, limits: WireLimits())
+                switch router.route(head, bytes, secure: false) {
+                case .stream(let request): #expect(text(request.name) == name)
+                default: #expect(name == nil)
+                }
+            }
+        }
+    }
+}
