@@ -946,11 +946,13 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         if let outcome = server.loop.isolated(stream, { $0.read(request, self, tag) }) { continueEvents(outcome) }
     }
 
-    /// Whether frames made for readers at `position` with nothing held back fit this reader, and its cursor.
-    func takesShared(at position: UInt64, carry: Carry, interval: UInt64) -> Bool {
-        guard livePosition == position, self.carry == carry, queue == nil else { return false }
-        guard let cursor = exchange?.context.cursor else { return true }
-        return cursor < interval
+    /// Whether frames that begin at `position` are what this reader needs next and can take at once.
+    func takesFrames(at position: UInt64) -> Bool { livePosition == position && queue == nil && !isBehind }
+
+    /// The request's context if its cursor is ahead of the clock, so that its frames cannot be shared.
+    func contextWithCursor(from interval: UInt64) -> ResponseContext? {
+        guard let context = exchange?.context, let cursor = context.cursor, cursor >= interval else { return nil }
+        return context
     }
 
     /// Takes frames that many readers share.

@@ -74,8 +74,15 @@ extension ServerCore: LiveSink {
         let interval = StreamCursor.interval(atUnixMilliseconds: loop.wallNow)
         for reader in readers {
             let connection = reader as! Connection
-            guard connection.takesShared(at: publication.from, carry: connection.carry, interval: interval) else {
+            guard connection.takesFrames(at: publication.from) else {
                 connection.fallBehind()
+                continue
+            }
+            if let context = connection.contextWithCursor(from: interval) {
+                let frames = frames(of: publication, carry: connection.carry, cursor: responder.nextCursor(context))
+                connection.take(
+                    shared: OwnedBytes(copying: frames.bytes), to: publication.facts.tail, carry: frames.carry,
+                    ends: publication.facts.closed)
                 continue
             }
             var found = shared.firstIndex { $0.carry == connection.carry }

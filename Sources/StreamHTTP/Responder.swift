@@ -163,7 +163,7 @@ public struct Responder: Sendable {
 
     /// `"<incarnation>-<from>-<to>"`, with `-c` when the range reaches the end of a closed stream.
     static func etag(_ range: RangeFacts) -> [UInt8] {
-        var tag = ResponseHead()
+        var tag = ResponseHead(reserving: 48)
         tag.add("\"")
         tag.add(hex: range.facts.id)
         tag.add("-")

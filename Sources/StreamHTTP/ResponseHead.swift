@@ -14,7 +14,7 @@ public struct ResponseHead: Sendable {
     /// nil: the end of the body is the end of the connection (or of the HTTP/2 stream).
     public internal(set) var contentLength: Int? = 0
 
-    public init() { lines.reserveCapacity(1024) }
+    public init(reserving capacity: Int = 1024) { lines.reserveCapacity(capacity) }
 
     mutating func begin(_ status: Int) {
         self.status = status

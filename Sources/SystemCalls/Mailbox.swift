@@ -1,6 +1,6 @@
 // A queue from many threads to a thread that sleeps while it is empty.
 //
-// Invariant: what `put` has accepted is taken exactly once, in order. `takeAll` returns nil only after `close`, when all is taken.
+// Invariant: what `put` has accepted is taken exactly once, in order. `take` returns nil only after `close`, when all is taken.
 //
 // @unchecked Sendable: `items`, `closed` and `waiting` are read and written only between lock and unlock of `mutex`.
 
@@ -10,7 +10,9 @@ import Glibc
 public final class Mailbox<Item: Sendable>: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var items: [Item] = []
+    /// Taken items are nil until the array is emptied; `head` is the oldest that is not.
+    private var items: [Item?] = []
+    private var head = 0
     private var closed = false
     private var waiting = 0
 
@@ -34,32 +36,27 @@ public final class Mailbox<Item: Sendable>: @unchecked Sendable {
         if wake { pthread_cond_signal(condition) }
     }
 
-    /// All items, waiting for the first; nil when closed and empty.
-    public func takeAll() -> [Item]? {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        while items.isEmpty {
-            if closed { return nil }
-            waiting += 1
-            pthread_cond_wait(condition, mutex)
-            waiting -= 1
-        }
-        let taken = items
-        items = []
-        return taken
-    }
-
     /// The oldest item, waiting for one; nil when closed and empty.
     public func take() -> Item? {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        while items.isEmpty {
+        while head == items.count {
             if closed { return nil }
             waiting += 1
             pthread_cond_wait(condition, mutex)
             waiting -= 1
         }
-        return items.removeFirst()
+        let item = items[head]
+        items[head] = nil
+        head += 1
+        if head == items.count {
+            items.removeAll(keepingCapacity: head <= 4096)
+            head = 0
+        } else if head >= 4096, head * 2 >= items.count {
+            items.removeFirst(head)
+            head = 0
+        }
+        return item
     }
 
     public func close() {

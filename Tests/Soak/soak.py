@@ -356,7 +356,7 @@ class Soak:
             status, fields, body = await connection.ask("GET", f"/v1/stream/{stream.name}?offset={offset(at) if at else -1}")
             if status == 404 and stream.deleting:
                 return
-            self.expect(status, (200,), "catch-up", stream)
+            self.expect(status, (200,), f"catch-up at {at} ({body[:200]!r})", stream)
             self.count("catch-up")
             at, ended = self.advance(stream, at, fields, body, acknowledged, "catch-up")
             if ended:
