@@ -339,7 +339,6 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         let routed = server.router.route(head, bytes, secure: false)
         let keepAlive = head.keepAlive && !server.isDraining
         tag &+= 1
-        server.requestCount += 1
         let limits = server.limits
         switch routed {
         case .stream(let request):
@@ -626,7 +625,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         logAccess(server.head.status)
         endExchange()
         phase = .sending
-        endPhaseNever()
+        phaseEnd = .max
         let sent = sendNow(server.output, more: items != nil)
         guard let sent else {
             close()
@@ -654,7 +653,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         stream = nil
         phase = .sending
         closesAfterSending = false
-        endPhaseNever()
+        phaseEnd = .max
         switch SocketCalls.send(descriptor, shared.bytes) {
         case .bytes(let count) where count == shared.count: responseIsSent()
         case .bytes(let count):
@@ -670,8 +669,6 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
         self.queue = queue
         blocked()
     }
-
-    private func endPhaseNever() { phaseEnd = .max }
 
     private func endExchange() {
         if let exchange { server.bodyBytes -= exchange.reserved }
@@ -867,7 +864,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     /// The next step of a reader that catches up: what a read from its position gave.
     private func continueEvents(_ outcome: Outcome) {
-        guard phase == .streaming, let stream, let context = exchange?.context else { return }
+        guard phase == .streaming, stream != nil, let context = exchange?.context else { return }
         switch outcome {
         case .read(let result):
             livePosition = result.to
@@ -907,7 +904,6 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             endEvents()
         default: preconditionFailure("a read is answered with a read")
         }
-        _ = stream
     }
 
     private var sentControl = false

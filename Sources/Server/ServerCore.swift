@@ -36,7 +36,6 @@ final class ServerCore: @unchecked Sendable {
     private var wheelIsTimed = false
     private var postponed: [Connection] = []
     private var postponedEvents: [Connection] = []
-    var requestCount: UInt64 = 0
     /// Bytes reserved for bodies being received, of all connections.
     var bodyBytes = 0
     let logsAccess: Bool

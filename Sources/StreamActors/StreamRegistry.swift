@@ -58,8 +58,6 @@ public final class StreamRegistry: @unchecked Sendable {
         context.journal.onRoom = { [unowned self] in retryForRoom() }
     }
 
-    public var activeCount: Int { table.count }
-
     // MARK: Commands
 
     /// Executes a command: the answer at once, or nil when it comes through `requester.answer`.

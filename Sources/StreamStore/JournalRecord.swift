@@ -162,20 +162,10 @@ public enum JournalRecord {
             pointer += string.count
         }
         mutating func put(_ expiry: Expiry) {
-            switch expiry {
-            case .never:
-                put(UInt8(0))
-                put(UInt64(0))
-                put([UInt8]())
-            case .timeToLive(let seconds):
-                put(UInt8(1))
-                put(seconds)
-                put([UInt8]())
-            case .at(let milliseconds, let text):
-                put(UInt8(2))
-                put(UInt64(bitPattern: milliseconds))
-                put(text)
-            }
+            let form = storedForm(of: expiry)
+            put(form.kind)
+            put(form.value)
+            put(form.text)
         }
     }
 
@@ -224,6 +214,15 @@ public enum JournalRecord {
             return .append(AppendRecord(position: position, time: time, closes: flags & 1 != 0, sequence: sequence, producer: producer))
         case .delete: return .delete(time: try reader.read(Int64.self))
         case .renew: return .renew(until: try reader.read(Int64.self))
+        }
+    }
+
+    /// The form of an expiry in records and catalog entries; `decodeExpiry` reads it.
+    static func storedForm(of expiry: Expiry) -> (kind: UInt8, value: UInt64, text: [UInt8]) {
+        switch expiry {
+        case .never: (0, 0, [])
+        case .timeToLive(let seconds): (1, seconds, [])
+        case .at(let milliseconds, let text): (2, UInt64(bitPattern: milliseconds), text)
         }
     }
 

@@ -21,20 +21,10 @@ enum StreamEntry {
         writer.put(image.id)
         writer.put(image.name)
         writer.put(image.configuration.contentType.bytes)
-        switch image.configuration.expiry {
-        case .never:
-            writer.put(UInt8(0))
-            writer.put(UInt64(0))
-            writer.put([UInt8]())
-        case .timeToLive(let seconds):
-            writer.put(UInt8(1))
-            writer.put(seconds)
-            writer.put([UInt8]())
-        case .at(let milliseconds, let text):
-            writer.put(UInt8(2))
-            writer.put(UInt64(bitPattern: milliseconds))
-            writer.put(text)
-        }
+        let expiry = JournalRecord.storedForm(of: image.configuration.expiry)
+        writer.put(expiry.kind)
+        writer.put(expiry.value)
+        writer.put(expiry.text)
         writer.put(image.configuration.chunkSize)
         writer.put(image.createdAt)
         writer.put(image.renewedUntil)

@@ -86,12 +86,6 @@ public enum SocketCalls {
         _ = Glibc.shutdown(socket, Int32(SHUT_WR))
     }
 
-    /// Makes the next close send a reset and drop what is unsent.
-    public static func resetOnClose(_ socket: Int32) {
-        var option = linger(l_onoff: 1, l_linger: 0)
-        _ = setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
-    }
-
     /// `dualStack`: an IPv6 listener that takes IPv4 connections too.
     public static func listenTCP(host: String, port: UInt16, backlog: Int32, dualStack: Bool = false) throws(Errno) -> Descriptor {
         var hints = addrinfo()
