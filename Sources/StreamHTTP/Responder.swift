@@ -238,6 +238,25 @@ public enum RefusalTable {
     public static func problem(_ refusal: Refusal) -> Problem {
         switch refusal {
         case .notFound: Problem(404, "There is no stream of this name.")
+        case .retained: Problem(410, "The stream has been deleted; its content is kept only for its forks.")
+        case .nameRetained:
+            Problem(409, "A deleted stream of this name is kept for its forks; the name is free when the last of them is gone.")
+        case .sourceNotFound: Problem(404, "The stream named by Stream-Forked-From does not exist.")
+        case .sourceRetained: Problem(409, "The stream named by Stream-Forked-From has been deleted and is kept only for its forks.")
+        case .sourceTypeDiffers(let type):
+            Problem(409, "The header Content-Type does not match the type of the stream that is forked; expected \(type) or none.")
+        case .forkOffsetBeyondTail(let tail):
+            Problem(
+                400,
+                "The header Stream-Fork-Offset lies beyond the tail of the source; expected at most \(StreamOffset(position: tail).description)."
+            )
+        case .forkOffsetNotAtMessage:
+            Problem(400, "The header Stream-Fork-Offset is not the boundary of a message; expected a token from Stream-Next-Offset.")
+        case .forkSubOffsetBeyondTail(let tail):
+            Problem(
+                400,
+                "The header Stream-Fork-Sub-Offset reaches beyond the tail of the source, which is \(StreamOffset(position: tail).description)."
+            )
         case .configurationDiffers(let what):
             Problem(
                 409,

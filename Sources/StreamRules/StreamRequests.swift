@@ -1,14 +1,34 @@
 // What is asked of streams and how they refuse, in the words of the protocol and without HTTP (PROTOCOL.md 2 to 4).
 
 public struct CreateRequest: Sendable {
+    /// Absent: `application/octet-stream`, or for a fork the source's.
     public let contentType: ContentType?
+    /// `.never` says that nothing was asked for; a fork then takes the source's.
     public let expiry: Expiry
     public let closed: Bool
+    public let fork: ForkRequest?
 
-    public init(contentType: ContentType?, expiry: Expiry, closed: Bool) {
+    public init(contentType: ContentType?, expiry: Expiry, closed: Bool, fork: ForkRequest? = nil) {
         self.contentType = contentType
         self.expiry = expiry
         self.closed = closed
+        self.fork = fork
+    }
+}
+
+/// The fork headers of a PUT (PROTOCOL.md 7).
+public struct ForkRequest: Sendable, Equatable {
+    /// The source's name.
+    public let source: [UInt8]
+    /// nil: the source's tail.
+    public let offset: UInt64?
+    /// Messages of a JSON stream, bytes of any other, past the offset.
+    public let subOffset: UInt64
+
+    public init(source: [UInt8], offset: UInt64?, subOffset: UInt64) {
+        self.source = source
+        self.offset = offset
+        self.subOffset = subOffset
     }
 }
 
@@ -36,6 +56,19 @@ public struct ReadRequest: Sendable {
 
 public enum Refusal: Sendable, Equatable {
     case notFound
+    /// Deleted or expired, and kept because of its forks: 410.
+    case retained
+    /// The name belongs to such a stream: 409 for a PUT.
+    case nameRetained
+    /// The source of a fork does not exist, or is itself only kept for its forks.
+    case sourceNotFound
+    case sourceRetained
+    /// The fork asks for another content type than the source's, which is given.
+    case sourceTypeDiffers(String)
+    case forkOffsetBeyondTail(tail: UInt64)
+    case forkOffsetNotAtMessage
+    /// Fewer messages or bytes follow the fork offset.
+    case forkSubOffsetBeyondTail(tail: UInt64)
     /// The stream exists with another configuration; what differs, and what the stream has.
     case configurationDiffers(String)
     case append(AppendRefusal, tail: UInt64, contentType: String)

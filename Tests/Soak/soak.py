@@ -162,7 +162,8 @@ class Connection:
             reused = self.writer is not None
             try:
                 await self.send(method, target, fields, body, chunked)
-                return await asyncio.wait_for(self.receive(method), 60)
+                async with asyncio.timeout(60):
+                    return await self.receive(method)
             except (asyncio.IncompleteReadError, ConnectionError):
                 await self.drop()
                 # A kept-alive connection may have been ended meanwhile; what is not idempotent is not repeated.
@@ -194,8 +195,13 @@ class Soak:
             kind = (BINARY, TEXT, JSON)[number % 3]
             stream = Stream(f"soak/{number}/{generation}", kind, chance.choice((3, 30, 100, 300)))
             await self.life(stream, connection, chance)
-            # Every fourth name is used again: the new stream shares nothing with the old one. Readers follow only the first.
+            # Every fourth name is used again: the new stream shares nothing with the old one. Readers follow only the first, and
+            # have all been told of its end before: their offsets mean nothing in the second.
             if generation % 4 == 3:
+                while stream.readers and not self.ending:
+                    await asyncio.sleep(0.05)
+                if self.ending:
+                    break
                 await self.life(Stream(stream.name, kind, 5), connection, chance, followed=False)
             generation += 1
         await connection.drop()
@@ -395,7 +401,8 @@ class Soak:
         while not self.ending:
             await connection.drop()
             await connection.send("GET", f"/v1/stream/{stream.name}?offset={offset(at) if at else -1}&live=sse")
-            status, fields = await asyncio.wait_for(connection.receive_head(), 60)
+            async with asyncio.timeout(60):
+                status, fields = await connection.receive_head()
             if status == 404 and stream.deleting:
                 await connection.drop()
                 return
@@ -406,8 +413,12 @@ class Soak:
             pending = None
             event, lines = None, []
             while True:
+                if self.ending:  # what the socket still holds is not waited for
+                    await connection.drop()
+                    return
                 try:
-                    line = await asyncio.wait_for(connection.reader.readline(), 60)
+                    async with asyncio.timeout(60):
+                        line = await connection.reader.readline()
                 except ValueError:
                     raise Wrong(f"{stream.name}: a line of events longer than expected")
                 if not line:
