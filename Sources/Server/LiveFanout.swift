@@ -11,8 +11,8 @@ import StreamStore
 
 extension ServerCore: LiveSink {
     func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
-        if publication.deleted {
-            for reader in polls { (reader as! Connection).answerWhenWoken(.refused(.notFound), stream) }
+        if let end = publication.end {
+            for reader in polls { (reader as! Connection).answerWhenWoken(.refused(end), stream) }
             for reader in events { (reader as! Connection).endEvents() }
             return
         }

@@ -121,7 +121,7 @@ public final class ServerRuntime {
         context = StreamContext(
             loop: loop, dispatcher: dispatcher, disk: disk, catalog: catalog, journal: journal, streamsDirectory: directory.streams,
             limits: limits, syncs: syncs)
-        registry = StreamRegistry(context: context, recovered: recovered)
+        registry = try StreamRegistry(context: context, recovered: recovered)
         checkpointer = Checkpointer(context: context, registry: registry)
         var responder = ResponderSettings()
         if case .only(let origins) = settings.corsOrigins { responder.origins = origins.map { Array($0.utf8) } }

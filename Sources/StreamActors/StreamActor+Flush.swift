@@ -8,15 +8,19 @@ import SystemPackage
 extension StreamActor {
     /// Enters the stream for a flush of its durable bytes; they are written when its turn comes.
     func queueFlush() {
-        guard !flushing, !flushQueued, life == .present, image.flushed < durableTail else { return }
+        guard !flushing, !flushQueued, mayFlush else { return }
         flushQueued = true
         context.flushQueue.append(self)
         context.startFlushes()
     }
 
+    private var mayFlush: Bool {
+        (life == .present || life == .retiring || life == .retained) && image.flushed < durableTail
+    }
+
     func startQueuedFlush() {
         flushQueued = false
-        guard !flushing, life == .present, image.flushed < durableTail else { return }
+        guard !flushing, mayFlush else { return }
         flushing = true
         runFlush(upTo: durableTail) { _ in }
     }
@@ -28,7 +32,7 @@ extension StreamActor {
         var active = image.active
         active.cuts = active.cuts.filter { $0 <= end }
         let flush = SegmentFlush(
-            disk: context.disk, root: context.streamsDirectory, stream: id, active: active,
+            disk: context.disk, root: context.streamsDirectory, stream: id, active: active, isFirst: image.flushed == image.start,
             bytes: image.tail.slices(from: image.flushed, to: end), segmentSize: context.limits.segmentSize, syncs: context.syncs)
         let context = context
         context.dispatcher.work {
@@ -95,7 +99,7 @@ extension StreamActor {
         for base in bases { context.descriptors.remove(stream: id, base: base) }
         image.tail.drop(below: UInt64.max, keepLast: false)
         countFootprint()
-        if image.flushed == 0 { return }
+        if image.flushed == image.start { return }
         let (disk, root, id) = (context.disk, context.streamsDirectory, id)
         context.dispatcher.work { StreamFiles.remove(disk: disk, root: root, stream: id, bases: bases) }
     }

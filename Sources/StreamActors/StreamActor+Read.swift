@@ -5,6 +5,12 @@
 //
 // An answer runs from the wanted position to the next cut or the durable tail (ChunkRule). A part that is only in a segment needs the
 // segment open; opening is a disk worker's job, after which the request is answered through its requester.
+//
+// A fork's bytes before its start are its source's, whose own may begin later still: the streams of that line each give their part.
+//
+//     root    0 ───────────────── a ┄┄┄┄┄┄
+//     fork                        a ──────── b ┄┄┄┄┄┄      an answer from before a to behind b has a part of each
+//     fork of the fork                       b ─────── tail
 
 import Reactor
 import StreamRules
@@ -12,9 +18,30 @@ import StreamStore
 import SystemCalls
 import SystemPackage
 
+/// A command that waits for a segment, of its own stream or of one that it was forked from.
+struct SegmentWait: Sendable {
+    enum Kind: Sendable {
+        case read(ReadRequest)
+        /// A fork that is to be made: the whole command is executed anew.
+        case create(StreamCommand, Content)
+    }
+
+    let kind: Kind
+    let stream: StreamActor
+    let requester: any Requester
+    let tag: UInt32
+    /// Segments that were opened for it before; held here, so that it gets on however few the cache holds.
+    var held: [SegmentHandle] = []
+}
+
 extension StreamActor {
     public func read(_ request: ReadRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+        read(SegmentWait(kind: .read(request), stream: self, requester: requester, tag: tag), request)
+    }
+
+    private func read(_ wait: SegmentWait, _ request: ReadRequest) -> Outcome? {
         if life == .gone { return .refused(.notFound) }
+        if life == .retained || life == .deleting && image.isRetained { return .refused(.retained) }
         let position: UInt64
         switch request.start {
         case .beginning: position = 0
@@ -24,59 +51,131 @@ extension StreamActor {
         if position > durableTail { return .refused(.offsetBeyondTail(tail: durableTail)) }
         if position == durableTail {
             if request.mode != .catchUp, !durableClosed {
-                guard let reader = requester as? any LiveReader else { preconditionFailure("a live read comes from a live reader") }
+                guard let reader = wait.requester as? any LiveReader else { preconditionFailure("a live read comes from a live reader") }
                 join(reader, mode: request.mode, at: position)
                 return .waiting(facts)
             }
             return .read(ReadResult(facts: facts, from: position, to: position, pieces: []))
         }
+        var pieces: [ReadPiece] = []
+        var at = position
+        var limit = durableTail
+        if position < image.start {
+            for (owner, end) in line(downTo: position).reversed() {
+                let part = context.loop.isolated(owner) { owner -> Part in
+                    if owner.life == .gone { return .ended }
+                    if at > position, owner.image.cutsAtStart { return .reached(at, isCut: true) }
+                    return owner.part(from: at, to: min(end, limit), isFirst: at == position, &pieces, wait)
+                }
+                switch part {
+                case .waits: return nil
+                // The whole line is ending; the stream's own end is about to be told.
+                case .ended: return .refused(.notFound)
+                case .notAtMessage: return .refused(.offsetNotAtMessage)
+                case .reached(let reached, let isCut):
+                    at = reached
+                    if isCut { limit = at }
+                }
+                if at == limit { break }
+            }
+        } else {
+            switch part(from: at, to: durableTail, isFirst: true, &pieces, wait) {
+            case .waits: return nil
+            case .ended: return .refused(.notFound)
+            case .notAtMessage: return .refused(.offsetNotAtMessage)
+            case .reached(let reached, _): at = reached
+            }
+        }
+        return .read(ReadResult(facts: facts, from: position, to: at, pieces: pieces))
+    }
+
+    /// The streams that have this stream's bytes, from itself up to the one that has the byte at `position`, and where the part of each
+    /// ends. A source of which the fork has only what the source itself has from above has no part.
+    func line(downTo position: UInt64) -> [(stream: StreamActor, end: UInt64)] {
+        var line = [(stream: self, end: UInt64.max)]
+        var start = image.start
+        var next = source
+        while start > position, let stream = next {
+            let its = context.loop.isolated(stream) { $0.image.start }
+            if its < start {
+                line.append((stream, start))
+                start = its
+            }
+            next = stream.source
+        }
+        return line
+    }
+
+    private enum Part {
+        /// The next cut, or the end of the range.
+        case reached(UInt64, isCut: Bool)
+        case waits
+        case ended
+        case notAtMessage
+    }
+
+    /// Appends this stream's own bytes from `position` to the next cut or `limit`, whichever comes first.
+    private func part(
+        from position: UInt64, to limit: UInt64, isFirst: Bool, _ pieces: inout [ReadPiece], _ wait: SegmentWait
+    ) -> Part {
+        if position == limit { return .reached(position, isCut: false) }
         let inMemory = position >= image.tail.start
-        var end = durableTail
+        var end = limit
         var cut: UInt64?
         var handle: SegmentHandle?
         var base = image.active.base
         if position >= image.active.base {
             cut = image.active.nextCut(after: position)
             if !inMemory {
-                handle = context.descriptors.find(stream: id, base: base)
-                if handle == nil { return open(image.active, request, requester, tag) }
+                guard let found = find(base, wait) else {
+                    open(base, image.active, wait)
+                    return .waits
+                }
+                handle = found
             }
         } else {
             let segment = sealedSegment(holding: position)
             base = segment.base
-            handle = context.descriptors.find(stream: id, base: base)
-            guard let handle else {
-                if let unsaved = unsavedSealed.first(where: { $0.base == base }) { return open(unsaved, request, requester, tag) }
-                return open(base: base, request, requester, tag)
+            guard let found = find(base, wait) else {
+                open(base, unsavedSealed.first { $0.base == base }, wait)
+                return .waits
             }
-            cut = handle.meta.nextCut(after: position) ?? segment.end
+            handle = found
+            cut = found.meta.nextCut(after: position) ?? segment.end
         }
-        if let cut, cut < end { end = cut }
-        if contentType.isJSON, position > 0 {
+        if let cut, cut <= end { end = cut }
+        if isFirst, contentType.isJSON, position > image.start {
             switch isMessageBoundary(position, handle, base: base) {
             case .yes: break
-            case .no: return .refused(.offsetNotAtMessage)
+            case .no: return .notAtMessage
             case .unknown:
-                warm(handle!, offset: Int(position - base) - 2, count: 2, request, requester, tag, base)
-                return nil
+                warm(handle!, offset: Int(position - base) - 1, wait)
+                return .waits
             }
         }
-        var pieces: [ReadPiece] = []
         if inMemory {
-            if let slice = image.tail.lastSlice(from: position, to: end) {
-                pieces = [.memory(slice)]
-            } else {
-                pieces = image.tail.slices(from: position, to: end).map { .memory($0) }
-            }
+            appendMemory(from: position, to: end, &pieces)
         } else {
             let split = min(end, max(position, image.tail.start))
             pieces.append(.file(handle!, offset: Int(position - base), count: Int(split - position)))
-            if split < end { pieces += image.tail.slices(from: split, to: end).map { .memory($0) } }
+            if split < end { appendMemory(from: split, to: end, &pieces) }
         }
-        return .read(ReadResult(facts: facts, from: position, to: end, pieces: pieces))
+        return .reached(end, isCut: end == cut)
     }
 
-    private func sealedSegment(holding position: UInt64) -> StreamImage.SealedSegment {
+    private func appendMemory(from: UInt64, to: UInt64, _ pieces: inout [ReadPiece]) {
+        if let slice = image.tail.lastSlice(from: from, to: to) {
+            pieces.append(.memory(slice))
+        } else {
+            pieces += image.tail.slices(from: from, to: to).map { .memory($0) }
+        }
+    }
+
+    func find(_ base: UInt64, _ wait: SegmentWait) -> SegmentHandle? {
+        wait.held.first { $0.stream == id && $0.meta.base == base } ?? context.descriptors.find(stream: id, base: base)
+    }
+
+    func sealedSegment(holding position: UInt64) -> StreamImage.SealedSegment {
         var low = 0
         var high = image.sealed.count - 1
         while low < high {
@@ -88,47 +187,36 @@ extension StreamActor {
         return segment
     }
 
-    private enum Boundary { case yes, no, unknown }
+    enum Boundary { case yes, no, unknown }
 
-    /// A message ends with `,\n`, and a newline stands nowhere else (StoredJSON).
-    private func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64) -> Boundary {
+    /// A message ends with `,\n`, and a newline stands nowhere else (StoredJSON). `handle` is the segment that begins at `base`.
+    func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64) -> Boundary {
         if position == image.tail.start || position == base { return .yes }
         if position > image.tail.start { return image.tail.byte(at: position - 1) == 0x0A ? .yes : .no }
-        guard let handle, let descriptor = handle.file.descriptor else { return .yes }
+        guard let handle else { preconditionFailure("what is not in memory is in a segment") }
         var byte: UInt8 = 0
         let offset = Int(position - base) - 1
-        let got = withUnsafeMutableBytes(of: &byte) { FileCalls.readIfCached(descriptor, into: $0, at: offset) }
+        let got = withUnsafeMutableBytes(of: &byte) { buffer -> Int? in
+            guard let descriptor = handle.file.descriptor else { return try? handle.file.read(into: buffer, at: offset) }
+            return FileCalls.readIfCached(descriptor, into: buffer, at: offset)
+        }
         guard let got else { return .unknown }
         return got == 1 && byte == 0x0A ? .yes : .no
     }
 
     // MARK: Opening segments
 
-    private func open(base: UInt64, _ request: ReadRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        if !join(opening: base, request, requester, tag) { return nil }
+    /// Opens a segment of this stream for a command; its metadata comes from the catalog, unless it is not there yet.
+    func open(_ base: UInt64, _ meta: SegmentMeta?, _ wait: SegmentWait) {
+        let isFirst = openings[base] == nil
+        openings[base, default: []].append(wait)
+        context.loop.isolated(wait.stream) { $0.waits += 1 }
+        if !isFirst { return }
         let (context, id) = (context, id)
         context.dispatcher.work {
-            let opened = Self.open(context, id) { try context.catalog.segment(stream: id, base: base) }
+            let opened = Self.open(context, id) { try meta ?? context.catalog.segment(stream: id, base: base) }
             context.dispatcher.post { context.loop.isolated(self) { $0.opened(base, opened) } }
         }
-        return nil
-    }
-
-    private func open(_ meta: SegmentMeta, _ request: ReadRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        if !join(opening: meta.base, request, requester, tag) { return nil }
-        let (context, id) = (context, id)
-        context.dispatcher.work {
-            let opened = Self.open(context, id) { meta }
-            context.dispatcher.post { context.loop.isolated(self) { $0.opened(meta.base, opened) } }
-        }
-        return nil
-    }
-
-    /// true for the first who waits for this segment.
-    private func join(opening base: UInt64, _ request: ReadRequest, _ requester: any Requester, _ tag: UInt32) -> Bool {
-        let first = openings[base] == nil
-        openings[base, default: []].append((request, requester, tag))
-        return first
     }
 
     private static func open(
@@ -138,7 +226,7 @@ extension StreamActor {
             guard let meta = try find() else { return .failure(CatalogFault("the catalog does not know the segment")) }
             let path = context.streamsDirectory + "/" + SegmentFile.directory(stream: id) + "/" + SegmentFile.name(base: meta.base)
             let file = try context.disk.open(path, .readOnly)
-            return .success(SegmentHandle(file: file, meta: meta, dispatcher: context.dispatcher))
+            return .success(SegmentHandle(file: file, stream: id, meta: meta, dispatcher: context.dispatcher))
         } catch let error as Errno {
             return .failure(CatalogFault(error.text))
         } catch {
@@ -148,40 +236,52 @@ extension StreamActor {
 
     private func opened(_ base: UInt64, _ result: Result<SegmentHandle, CatalogFault>) {
         let waiting = openings.removeValue(forKey: base) ?? []
-        if case .success(let handle) = result, !handle.meta.sealed, base != image.active.base {
-            // Sealed while it was being opened: the handle does not know all its cuts.
-            for (request, requester, tag) in waiting {
-                if let outcome = read(request, requester, tag) { requester.answer(outcome, from: self, tag: tag) }
+        switch result {
+        case .success(let handle):
+            // A handle of a segment that was sealed while it was being opened does not know all its cuts.
+            let isCurrent = handle.meta.sealed || base == image.active.base
+            if isCurrent, life != .gone { context.descriptors.insert(handle, stream: id, base: base) }
+            for var wait in waiting {
+                if isCurrent { wait.held.append(handle) }
+                resume(wait)
             }
-            return
-        }
-        if case .success(let handle) = result, life != .gone { context.descriptors.insert(handle, stream: id, base: base) }
-        for (request, requester, tag) in waiting {
-            switch result {
-            case .success:
-                if let outcome = read(request, requester, tag) { requester.answer(outcome, from: self, tag: tag) }
-            case .failure(let fault):
-                context.onNote("stream \(StreamLabel.text(name)): segment \(base) cannot be opened: \(fault)")
-                requester.answer(
-                    .refused(.unavailable("a segment of the stream cannot be opened: \(fault)")), from: self, tag: tag)
+        case .failure(let fault):
+            if life == .gone {
+                for wait in waiting { resume(wait) }
+                return
+            }
+            context.onNote("stream \(StreamLabel.text(name)): segment \(base) cannot be opened: \(fault)")
+            for wait in waiting {
+                context.loop.isolated(wait.stream) { $0.waits -= 1 }
+                wait.requester.answer(
+                    .refused(.unavailable("a segment of the stream cannot be opened: \(fault)")), from: wait.stream, tag: wait.tag)
             }
         }
     }
 
-    /// Brings a range into the page cache on a disk worker, then reads again.
-    private func warm(
-        _ handle: SegmentHandle, offset: Int, count: Int, _ request: ReadRequest, _ requester: any Requester, _ tag: UInt32, _ base: UInt64
-    ) {
+    private func resume(_ wait: SegmentWait) {
+        context.loop.isolated(wait.stream) { $0.waits -= 1 }
+        switch wait.kind {
+        case .read(let request):
+            if let outcome = context.loop.isolated(wait.stream, { $0.read(wait, request) }) {
+                wait.requester.answer(outcome, from: wait.stream, tag: wait.tag)
+            }
+        case .create(let command, let content):
+            if let answer = context.registry.execute(command, content, wait.requester, wait.tag) {
+                wait.requester.answer(answer.outcome, from: answer.stream, tag: wait.tag)
+            }
+        }
+    }
+
+    /// Brings one byte into the page cache on a disk worker, then goes on with the command.
+    func warm(_ handle: SegmentHandle, offset: Int, _ wait: SegmentWait) {
         let context = context
-        warmings += 1
+        context.loop.isolated(wait.stream) { $0.waits += 1 }
         context.dispatcher.work {
-            let scratch = OwnedBytes(capacity: count)
-            _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: scratch.base, count: count), at: offset)
+            let scratch = OwnedBytes(capacity: 1)
+            _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: scratch.base, count: 1), at: offset)
             context.dispatcher.post {
-                context.loop.isolated(self) {
-                    $0.warmings -= 1
-                    if let outcome = $0.read(request, requester, tag) { requester.answer(outcome, from: self, tag: tag) }
-                }
+                context.loop.isolated(self) { $0.resume(wait) }
             }
         }
     }

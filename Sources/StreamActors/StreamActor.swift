@@ -7,7 +7,9 @@
 // from is durable; so nobody ever learns of a state that a crash could take back.
 //
 // Lives:  creating ─commit─▶ present ─delete accepted─▶ deleting ─commit─▶ gone
-// A command that meets `creating` (reads) or `deleting` (all but reads) waits for the commit and is then executed anew.
+//                              └ with forks ─▶ retiring ─commit─▶ retained ─last fork gone─▶ deleting ─commit─▶ gone
+// A command that meets `creating` (reads) or `deleting`, `retiring` (all but reads) waits for the commit and is then executed anew.
+// A fork holds its source's actor and reads from it (StreamActor+Read); the source stays in memory while one of its forks is.
 // Invariants: pending LSNs ascend; durableTail <= image.state.tail; tail buffer start <= image.flushed <= durableTail.
 
 import Reactor
@@ -16,7 +18,7 @@ import StreamStore
 import SystemPackage
 
 public actor StreamActor {
-    enum Life { case creating, present, deleting, gone }
+    enum Life { case creating, present, deleting, gone, retiring, retained }
 
     enum PendingKind {
         case answer(Outcome)
@@ -38,10 +40,18 @@ public actor StreamActor {
     public nonisolated let name: [UInt8]
     public nonisolated let contentType: ContentType
     public nonisolated let context: StreamContext
+    /// What a fork was made from.
+    nonisolated let source: StreamActor?
     public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
 
     var image: StreamImage
     var life: Life
+    /// Its create record is durable.
+    var isBorn: Bool
+    /// When `deleting` or `retiring` is over.
+    var endLSN: UInt64?
+    /// Forks of this stream that are in memory.
+    var loadedForks = 0
     var durableTail: UInt64
     var durableClosed: Bool
     var pending: [Pending] = []
@@ -57,24 +67,27 @@ public actor StreamActor {
     var flushQueued = false
     /// A checkpoint holds an image of the stream that is not in the catalog yet.
     var isCaptured = false
-    /// Reads that wait for a disk worker to bring their pages.
-    var warmings = 0
+    /// Commands of this stream that wait for a segment or its pages.
+    var waits = 0
     var afterFlush: [@Sendable () -> Void] = []
     var unsavedSealed: [SegmentMeta] = []
     var countedFootprint = 0
     var lastUsed: Int64
-    /// Reads that wait for a segment to be opened or its pages to be read, per base.
-    var openings: [UInt64: [(ReadRequest, any Requester, UInt32)]] = [:]
+    /// Commands of this stream and its forks that wait for one of its segments to be opened, per base.
+    var openings: [UInt64: [SegmentWait]] = [:]
 
-    init(_ image: StreamImage, life: Life, context: StreamContext) {
+    /// Made by the registry, which counts it at its source.
+    init(_ image: StreamImage, life: Life, source: StreamActor?, context: StreamContext) {
+        self.source = source
         id = image.id
         name = image.name
         contentType = image.configuration.contentType
         self.context = context
         self.image = image
         self.life = life
-        durableTail = life == .creating ? 0 : image.state.tail
+        durableTail = life == .creating ? image.start : image.state.tail
         durableClosed = life == .creating ? false : image.state.closed
+        isBorn = life != .creating
         lastAccess = image.renewedUntil
         lastUsed = context.loop.now
     }
@@ -93,10 +106,17 @@ public actor StreamActor {
         lastUsed = context.loop.now
         switch life {
         case .gone: return context.registry.execute(command, content, requester, tag)?.outcome
-        case .deleting:
-            if case .read = command.action { break }
+        case .deleting, .retiring:
+            // Until the delete is durable, readers see the stream as it was.
+            if case .read(let request) = command.action, isBorn, life == .retiring || !image.isRetained {
+                return read(request, requester, tag)
+            }
             park(command, content, requester, tag)
             return nil
+        case .retained:
+            if image.forks == 0 { reclaim() }
+            if case .create = command.action { return .refused(.nameRetained) }
+            return .refused(.retained)
         case .creating:
             switch command.action {
             case .read, .metadata:
@@ -112,7 +132,7 @@ public actor StreamActor {
             case .create:
                 park(command, content, requester, tag)
                 return nil
-            default: return .refused(.notFound)
+            default: return .refused(image.forks > 0 ? .retained : .notFound)
             }
         }
         switch command.action {
@@ -138,7 +158,7 @@ public actor StreamActor {
     }
 
     /// Executes the command anew once all that is accepted by now is durable.
-    private func park(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+    func park(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
         enqueue(lsn: image.appliedLSN, requester, tag, .execute(command, content.kept))
     }
 
@@ -170,26 +190,35 @@ public actor StreamActor {
     // MARK: Create
 
     /// Journals the stream's first record, for which there is room, with its first content; the answer waits for it.
-    func begin(_ record: CreateRecord, _ content: Content, _ messages: JSONMessages?, _ requester: any Requester, _ tag: UInt32) {
+    func begin(
+        _ record: CreateRecord, _ content: Content, _ messages: JSONMessages?, _ requester: any Requester, _ tag: UInt32
+    ) -> UInt64 {
         let slice = messages?.count == 0 ? nil : store(content, messages)
         let bytes = slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
         let lsn = context.journal.add(.create(record), stream: id, payload: bytes, block: slice?.block)
         image.take(
-            AppendRecord(position: 0, time: record.time, closes: record.closed, sequence: nil, producer: nil), added: bytes, lsn: lsn)
+            AppendRecord(position: record.start, time: record.time, closes: record.closed, sequence: nil, producer: nil), added: bytes,
+            lsn: lsn)
         lastAccess = max(lastAccess, record.time)
         markDirty()
         countFootprint()
         let facts = StreamFacts(
             id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)
-        enqueue(lsn: image.appliedLSN, requester, tag, .answer(.created(facts, new: true)))
+        enqueue(lsn: lsn, requester, tag, .answer(.created(facts, new: true)))
+        return lsn
     }
 
     private func createAgain(_ request: CreateRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        let wanted = request.contentType ?? .octetStream
+        if let difference = differenceOfOrigin(request.fork) {
+            return answer(.refused(.configurationDiffers(difference)), requester, tag)
+        }
+        let wanted = request.contentType ?? (source == nil ? .octetStream : contentType)
         if !wanted.matches(contentType) {
             return answer(.refused(.configurationDiffers("content type is \(contentType.text)")), requester, tag)
         }
-        if !request.expiry.matches(image.configuration.expiry) {
+        var expiry = request.expiry
+        if expiry == .never, let source { expiry = context.loop.isolated(source) { $0.image.configuration.expiry } }
+        if !expiry.matches(image.configuration.expiry) {
             return answer(.refused(.configurationDiffers("TTL or expiry is another")), requester, tag)
         }
         if request.closed != image.state.closed {
@@ -202,6 +231,13 @@ public actor StreamActor {
         let facts = StreamFacts(
             id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)
         return answer(.created(facts, new: false), requester, tag)
+    }
+
+    private func differenceOfOrigin(_ fork: ForkRequest?) -> String? {
+        guard let origin = image.origin, let source else { return fork == nil ? nil : "origin is none: it is not a fork" }
+        guard let fork else { return "origin is another stream: it is a fork" }
+        let tail = context.loop.isolated(source) { $0.image.state.tail }
+        return origin.matches(fork, tail: tail) ? nil : "origin is another stream, offset or sub-offset"
     }
 
     // MARK: Append and close
@@ -305,7 +341,7 @@ public actor StreamActor {
     // MARK: Delete and expiry
 
     private func delete(_ command: StreamCommand, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        switch room(for: .delete(time: context.loop.wallNow)) {
+        switch room(for: deleteRecord) {
         case .available: break
         case .soon:
             context.registry.parkForRoom(command, .none, requester, tag)
@@ -322,13 +358,67 @@ public actor StreamActor {
         context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now)
     }
 
+    /// With forks, the stream is kept for them.
+    private var deleteRecord: RecordBody {
+        let retains = image.forks > 0
+        return .delete(DeleteRecord(time: context.loop.wallNow, retains: retains, sourceID: retains ? nil : source?.id))
+    }
+
+    /// Ends the stream, and what was kept for it alone, up the chain.
     private func journalDelete() -> Bool {
-        let body = RecordBody.delete(time: context.loop.wallNow)
+        guard journalOwnDelete() else { return false }
+        if life != .deleting { return true }
+        var ended = self
+        var lsn = image.appliedLSN
+        while let source = ended.source, let next = context.loop.isolated(source, { $0.forkEnded(lsn) }) {
+            ended = source
+            lsn = next
+        }
+        return true
+    }
+
+    private func journalOwnDelete() -> Bool {
+        let body = deleteRecord
         guard context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now) == .available
         else { return false }
         image.appliedLSN = context.journal.add(body, stream: id, payload: UnsafeRawBufferPointer(start: nil, count: 0))
-        life = .deleting
+        endLSN = image.appliedLSN
+        if image.forks > 0 {
+            image.isRetained = true
+            life = .retiring
+            markDirty()
+        } else {
+            life = .deleting
+        }
         return true
+    }
+
+    /// A fork of this stream has been accepted with the record `lsn`.
+    func forkBegan(_ lsn: UInt64) {
+        image.forks += 1
+        image.appliedLSN = lsn
+        markDirty()
+    }
+
+    /// The end of a fork has been accepted with the record `lsn`. When this stream was kept for it alone it is ended too; the LSN of that.
+    private func forkEnded(_ lsn: UInt64) -> UInt64? {
+        precondition(image.forks > 0, "a fork that ends has been counted")
+        image.forks -= 1
+        image.appliedLSN = lsn
+        markDirty()
+        guard image.forks == 0, image.isRetained else { return nil }
+        guard journalOwnDelete() else {
+            context.orphans.append(self)
+            return nil
+        }
+        enqueue(lsn: image.appliedLSN, nil, 0, .nothing)
+        return image.appliedLSN
+    }
+
+    /// Ends a stream that was kept for forks which are gone.
+    func reclaim() {
+        guard life == .retained || life == .retiring, image.forks == 0 else { return }
+        if journalDelete() { enqueue(lsn: image.appliedLSN, nil, 0, .nothing) } else { context.orphans.append(self) }
     }
 
     func isExpired(at now: Int64) -> Bool {
@@ -382,11 +472,19 @@ public actor StreamActor {
             pendingHead += 1
         }
         let last = pendingHead
-        if life == .creating, last > first { life = .present }
-        let ended = life == .deleting && last == pending.count
-        if ended {
-            life = .gone
-            context.registry.streamEnded(self)
+        if last > first { isBorn = true }
+        if life == .creating, isBorn { life = .present }
+        var end: Refusal?
+        if let endLSN, endLSN <= lsn {
+            self.endLSN = nil
+            if life == .deleting {
+                life = .gone
+                context.registry.streamEnded(self)
+                end = .notFound
+            } else {
+                life = .retained
+                end = .retained
+            }
         }
         // Answering may bring the next request of a connection, which adds to `pending`; what is answered here keeps its place.
         for index in first..<last {
@@ -408,22 +506,21 @@ public actor StreamActor {
             pendingHead = 0
         }
         if pendingHead < pending.count { touch() }
-        if readerCount > 0, ended || durableTail != before || durableClosed != wasClosed {
-            publish(from: before, ends: ends, deleted: ended)
+        if readerCount > 0, end != nil || durableTail != before || durableClosed != wasClosed {
+            publish(from: before, ends: ends, end: end)
         }
-        if ended { removeFiles() }
+        if end == .notFound { removeFiles() }
         if durableTail - image.flushed >= UInt64(context.limits.flushThreshold) { queueFlush() }
     }
 
-    private func publish(from: UInt64, ends: [UInt64], deleted: Bool) {
+    private func publish(from: UInt64, ends: [UInt64], end: Refusal?) {
         let publication = Publication(
-            facts: facts, from: from, appendEnds: ends, slices: deleted ? [] : image.tail.slices(from: from, to: durableTail),
-            deleted: deleted)
+            facts: facts, from: from, appendEnds: ends, slices: end != nil ? [] : image.tail.slices(from: from, to: durableTail), end: end)
         let woken = polls
         polls = []
         for reader in woken { reader.waiterIndex = -1 }
         let listeners = events
-        if deleted {
+        if end != nil {
             events = []
             for reader in listeners { reader.waiterIndex = -1 }
         }
@@ -488,7 +585,8 @@ public actor StreamActor {
 
     /// Whether the stream can be dropped from memory without losing anything.
     var isIdle: Bool {
-        life == .present && !isDirty && pendingHead == pending.count && readerCount == 0 && !flushing && !flushQueued && openings.isEmpty
-            && unsavedSealed.isEmpty && !isCaptured && warmings == 0
+        (life == .present || life == .retained) && loadedForks == 0 && !isDirty && pendingHead == pending.count && readerCount == 0
+            && !flushing && !flushQueued && openings.isEmpty
+            && unsavedSealed.isEmpty && !isCaptured && waits == 0
     }
 }

@@ -14,6 +14,8 @@ public struct StreamCommand: Sendable {
 
     public let name: [UInt8]
     public let action: Action
+    /// Where the fork begins, once that has been searched for.
+    var forkPoint: ForkPoint?
 
     public init(name: [UInt8], action: Action) {
         self.name = name
@@ -112,7 +114,8 @@ public struct Publication: Sendable {
     public let appendEnds: [UInt64]
     /// The bytes of [from, tail).
     public let slices: [ByteSlice]
-    public let deleted: Bool
+    /// The stream has ended: how its readers are told.
+    public let end: Refusal?
 }
 
 public protocol LiveSink: AnyObject {

@@ -48,8 +48,10 @@ public final class StreamContext: @unchecked Sendable {
     var dirty: [StreamActor] = []
     /// Deleted streams whose entries are still in the catalog.
     var deletedIDs: Set<UInt64> = []
-    /// Counts the checkpoints that have removed entries: a lookup that overlaps one may have seen an entry that is gone.
+    /// Counts the checkpoints that have removed entries, and the evictions: a lookup that overlaps one may have seen an older entry.
     var removals = 0
+    /// Streams that were kept for forks which are gone, and whose end the journal had no room for.
+    var orphans: [StreamActor] = []
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []

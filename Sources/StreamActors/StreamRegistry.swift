@@ -1,7 +1,8 @@
 // From names to streams: finds the actor of a name, loads it from the catalog, makes it, drops it when nobody uses it.
 //
 // A name is in one of three states: in the table (an actor answers), being looked up (its commands wait in order), or unknown (the next
-// command looks it up on a disk worker; all names of one turn in one job). Streams that the catalog does not hold as they are now stay in
+// command looks it up on a disk worker; all names of one turn in one job). A PUT that forks needs two names: it waits at the target's,
+// which stays in look-up until the source's is known. Invariant: a fork is in the table only while the streams it comes from are. Streams that the catalog does not hold as they are now stay in
 // the table; so start-up and memory depend on what is used, not on how many streams there are.
 //
 // @unchecked Sendable: confined to the reactor, like `StreamContext`.
@@ -21,11 +22,25 @@ public final class StreamRegistry: @unchecked Sendable {
         let content: Content
         let requester: any Requester
         let tag: UInt32
+
+        /// The other name that the command needs.
+        var forkSource: [UInt8]? {
+            guard case .create(let request) = command.action, let fork = request.fork, fork.source != command.name else { return nil }
+            return fork.source
+        }
+    }
+
+    private struct Lookup {
+        var waiting: [Parked] = []
+        /// The name is known to be unknown; its first command waits for the source of a fork.
+        var isAbsent = false
+        /// Names whose first command waits for this one.
+        var forks: [[UInt8]] = []
     }
 
     public let context: StreamContext
     private var table: [[UInt8]: StreamActor] = [:]
-    private var lookups: [[UInt8]: [Parked]] = [:]
+    private var lookups: [[UInt8]: Lookup] = [:]
     private var lookupQueue: [[UInt8]] = []
     private var roomWaiters: [Parked] = []
     private var roomWaiterBytes = 0
@@ -36,22 +51,29 @@ public final class StreamRegistry: @unchecked Sendable {
     private var reaperCursor: DueStream?
     private var evictionDue: Int64 = 0
 
-    public init(context: StreamContext, recovered: Recovered) {
+    public init(context: StreamContext, recovered: Recovered) throws(CatalogFault) {
         self.context = context
         nextStreamID = recovered.nextStreamID
         streamCount = recovered.streamCount
         context.registry = self
         for image in recovered.deleted {
             context.deletedIDs.insert(image.id)
-            let stream = StreamActor(image, life: .gone, context: context)
+            let stream = StreamActor(image, life: .gone, source: nil, context: context)
             context.loop.isolated(stream) { $0.removeFiles() }
         }
+        // A source has a lower id than its forks, so it is there when they come; one that the journal did not touch is in the catalog.
         for image in recovered.streams {
-            let stream = StreamActor(image, life: .present, context: context)
-            table[image.name] = stream
-            context.loop.isolated(stream) {
+            var chain = [image]
+            while let origin = chain[chain.count - 1].origin, table[origin.source] == nil {
+                guard let source = try context.catalog.image(id: origin.sourceID) else {
+                    throw CatalogFault(
+                        "the catalog does not know stream \(origin.sourceID), which \(StreamLabel.text(image.name)) was forked from")
+                }
+                chain.append(source)
+            }
+            context.loop.isolated(admit(chain)) {
                 $0.markDirty()
-                $0.countFootprint()
+                if image.isRetained && image.forks == 0 { context.orphans.append($0) }
             }
         }
         context.journal.onCommit = { [unowned context] in context.committed($0) }
@@ -72,8 +94,37 @@ public final class StreamRegistry: @unchecked Sendable {
         parkedCount += 1
         let parked = Parked(command: command, content: content.kept, requester: requester, tag: tag)
         if lookups[command.name] == nil { lookupQueue.append(command.name) }
-        lookups[command.name, default: []].append(parked)
+        lookups[command.name, default: Lookup()].waiting.append(parked)
         return nil
+    }
+
+    /// The actor of the first image, made unless it is in the table; the others are what it was forked from, in order.
+    private func admit(_ chain: [StreamImage]) -> StreamActor {
+        var stream: StreamActor? = chain[chain.count - 1].origin.flatMap { table[$0.source] }
+        for image in chain.reversed() {
+            if let present = table[image.name] {
+                precondition(present.id == image.id, "a stream with forks keeps its name")
+                stream = present
+            } else {
+                stream = make(image, life: image.isRetained ? .retained : .present, source: stream)
+            }
+        }
+        return stream!
+    }
+
+    private func make(_ image: StreamImage, life: StreamActor.Life, source: StreamActor?) -> StreamActor {
+        precondition(image.origin?.sourceID == source?.id, "a fork is made with its source")
+        if let source { context.loop.isolated(source) { $0.loadedForks += 1 } }
+        let stream = StreamActor(image, life: life, source: source, context: context)
+        table[image.name] = stream
+        context.loop.isolated(stream) { $0.countFootprint() }
+        return stream
+    }
+
+    /// The stream is in memory no longer.
+    private func unload(_ stream: StreamActor) {
+        if table[stream.name] === stream { table[stream.name] = nil }
+        if let source = stream.source { context.loop.isolated(source) { $0.loadedForks -= 1 } }
     }
 
     /// Hands the names that this turn missed to a disk worker. Called at the end of each turn.
@@ -83,47 +134,108 @@ public final class StreamRegistry: @unchecked Sendable {
         lookupQueue = []
         let (context, removals) = (context, context.removals)
         context.dispatcher.work {
-            let found = names.map { name in Result { try context.catalog.image(named: name) } }
+            let found = names.map { name in Result { try Self.chain(name, context.catalog) } }
             context.dispatcher.post { self.finishLookups(names, found, removals) }
         }
     }
 
-    private func finishLookups(_ names: [[UInt8]], _ found: [Result<StreamImage?, any Error>], _ removals: Int) {
+    /// A stream's image and those of the streams that it was forked from. Of a stream that has been deleted, and only then, these may be
+    /// missing.
+    private static func chain(_ name: [UInt8], _ catalog: any Catalog) throws(CatalogFault) -> [StreamImage] {
+        guard let image = try catalog.image(named: name) else { return [] }
+        var chain = [image]
+        while let origin = chain[chain.count - 1].origin, let source = try catalog.image(id: origin.sourceID) { chain.append(source) }
+        return chain
+    }
+
+    private func finishLookups(_ names: [[UInt8]], _ found: [Result<[StreamImage], any Error>], _ removals: Int) {
         for (name, result) in zip(names, found) {
-            if removals != context.removals, case .success(.some) = result {
-                lookupQueue.append(name)
-                continue
-            }
-            let waiting = lookups.removeValue(forKey: name) ?? []
-            parkedCount -= waiting.count
             var failure: String?
             switch result {
-            case .success(let image?) where !context.deletedIDs.contains(image.id) && table[name] == nil:
-                let stream = StreamActor(image, life: .present, context: context)
-                table[name] = stream
-                context.loop.isolated(stream) { $0.countFootprint() }
-            case .success: break
+            case .success(let chain):
+                if let image = chain.first {
+                    if removals != context.removals {
+                        lookupQueue.append(name)
+                        continue
+                    }
+                    if context.deletedIDs.contains(image.id) {
+                        // Its name is free.
+                    } else if let origin = chain[chain.count - 1].origin {
+                        failure = "the catalog lacks stream \(origin.sourceID), which it was forked from"
+                        context.onNote("stream \(StreamLabel.text(name)): \(failure!)")
+                    } else {
+                        _ = admit(chain)
+                    }
+                }
             case .failure(let error):
+                if removals != context.removals {
+                    lookupQueue.append(name)
+                    continue
+                }
                 failure = "the catalog could not be read: \(error)"
                 context.onNote("stream \(StreamLabel.text(name)): \(failure!)")
             }
-            for parked in waiting {
-                let answer =
-                    if let failure {
-                        Answer(outcome: .refused(.unavailable(failure)), stream: nil)
-                    } else if table[name] != nil {
-                        execute(parked.command, parked.content, parked.requester, parked.tag)
-                    } else {
-                        executeOnAbsent(parked)
-                    }
-                if let answer { parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag) }
+            guard let lookup = lookups.removeValue(forKey: name) else { continue }
+            proceed(name, lookup.waiting, failure: failure, sourceIsKnown: false)
+            // What this name turned out to be is known now, even while its own first command waits for another.
+            for target in lookup.forks {
+                guard let lookup = lookups.removeValue(forKey: target) else { continue }
+                proceed(target, lookup.waiting, failure: failure, sourceIsKnown: true)
             }
+        }
+    }
+
+    /// Executes the commands that waited for a name. `sourceIsKnown`: the first one waited for its source, too.
+    private func proceed(_ name: [UInt8], _ waiting: [Parked], failure: String?, sourceIsKnown: Bool) {
+        parkedCount -= waiting.count
+        for (index, parked) in waiting.enumerated() {
+            var answer: Answer?
+            if let failure {
+                answer = Answer(outcome: .refused(.unavailable(failure)), stream: nil)
+            } else if table[name] != nil {
+                answer = execute(parked.command, parked.content, parked.requester, parked.tag)
+            } else if let source = parked.forkSource, !(sourceIsKnown && index == 0), table[source] == nil,
+                lookups[source]?.isAbsent != true
+            {
+                parkedCount += waiting.count - index
+                let isNew = lookups[name] == nil
+                lookups[name, default: Lookup(isAbsent: true)].waiting.insert(contentsOf: waiting[index...], at: 0)
+                // Otherwise a command that came meanwhile has begun a look-up of the name, which ends here again.
+                if isNew {
+                    if lookups[source] == nil { lookupQueue.append(source) }
+                    lookups[source, default: Lookup()].forks.append(name)
+                }
+                return
+            } else {
+                answer = executeOnAbsent(parked)
+            }
+            if let answer { parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag) }
         }
     }
 
     private func executeOnAbsent(_ parked: Parked) -> Answer? {
         guard case .create(let request) = parked.command.action else { return Answer(outcome: .refused(.notFound), stream: nil) }
-        let type = request.contentType ?? .octetStream
+        var type = request.contentType ?? .octetStream
+        var expiry = request.expiry
+        var chunkSize = context.limits.chunkSize
+        var origin: ForkOrigin?
+        var source: StreamActor?
+        if let fork = request.fork {
+            guard let found = table[fork.source] else { return Answer(outcome: .refused(.sourceNotFound), stream: nil) }
+            let attempt = context.loop.isolated(found) {
+                $0.forkPoint(fork, type: request.contentType, parked.command, parked.content, parked.requester, parked.tag)
+            }
+            switch attempt {
+            case .later: return nil
+            case .refused(let refusal): return Answer(outcome: .refused(refusal), stream: nil)
+            case .begins(let point): origin = point
+            }
+            source = found
+            let configuration = context.loop.isolated(found) { $0.image.configuration }
+            if request.contentType == nil { type = configuration.contentType }
+            if expiry == .never { expiry = configuration.expiry }
+            chunkSize = configuration.chunkSize
+        }
         var messages: JSONMessages?
         if type.isJSON, parked.content.count > 0 {
             do {
@@ -134,8 +246,8 @@ public final class StreamRegistry: @unchecked Sendable {
         }
         let record = CreateRecord(
             name: parked.command.name,
-            configuration: StreamConfiguration(contentType: type, expiry: request.expiry, chunkSize: context.limits.chunkSize),
-            time: context.loop.wallNow, closed: request.closed)
+            configuration: StreamConfiguration(contentType: type, expiry: expiry, chunkSize: chunkSize), time: context.loop.wallNow,
+            closed: request.closed, origin: origin)
         let count = messages?.storedLength ?? parked.content.count
         switch context.journal.reserve(JournalRecord.paddedLength(.create(record), payload: count), now: context.loop.now) {
         case .available: break
@@ -148,15 +260,15 @@ public final class StreamRegistry: @unchecked Sendable {
         let id = nextStreamID
         nextStreamID += 1
         streamCount += 1
-        let stream = StreamActor(StreamImage(id: id, lsn: 0, record: record), life: .creating, context: context)
-        table[parked.command.name] = stream
-        context.loop.isolated(stream) { $0.begin(record, parked.content, messages, parked.requester, parked.tag) }
+        let stream = make(StreamImage(id: id, lsn: 0, record: record), life: .creating, source: source)
+        let lsn = context.loop.isolated(stream) { $0.begin(record, parked.content, messages, parked.requester, parked.tag) }
+        if let source { context.loop.isolated(source) { $0.forkBegan(lsn) } }
         return nil
     }
 
     /// The stream's delete is durable: its name is free.
     func streamEnded(_ stream: StreamActor) {
-        if table[stream.name] === stream { table[stream.name] = nil }
+        unload(stream)
         context.deletedIDs.insert(stream.id)
         streamCount -= 1
     }
@@ -198,6 +310,9 @@ public final class StreamRegistry: @unchecked Sendable {
     /// Called about once a second.
     public func tick() {
         for stream in Array(context.liveTTL.values) { context.loop.isolated(stream) { $0.renewWhileLive() } }
+        let orphans = context.orphans
+        context.orphans = []
+        for stream in orphans { context.loop.isolated(stream) { $0.reclaim() } }
         reap()
         if context.tailFootprint > context.limits.tailBufferBudget / 2 {
             for stream in Array(table.values) { context.loop.isolated(stream) { $0.trimCache() } }
@@ -227,6 +342,8 @@ public final class StreamRegistry: @unchecked Sendable {
                 context.loop.isolated(stream) {
                     if $0.isExpired(at: context.loop.wallNow) {
                         $0.expire()
+                    } else if $0.image.isRetained {
+                        $0.reclaim()
                     } else {
                         // Renewed since; the next checkpoint moves its deadline in the catalog.
                         $0.markDirty()
@@ -249,11 +366,12 @@ public final class StreamRegistry: @unchecked Sendable {
         }
         if idle.count > excess { idle.sort { $0.used < $1.used } }
         for (name, _) in idle.prefix(excess) {
-            if let stream = table.removeValue(forKey: name) {
-                context.loop.isolated(stream) {
-                    context.tailFootprint -= $0.countedFootprint
-                    $0.life = .gone
-                }
+            guard let stream = table[name] else { continue }
+            unload(stream)
+            context.removals += 1
+            context.loop.isolated(stream) {
+                context.tailFootprint -= $0.countedFootprint
+                $0.life = .gone
             }
         }
     }

@@ -143,9 +143,7 @@ public struct Router: Sendable {
     // MARK: Creating
 
     private mutating func create(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> CreateRequest {
-        if head.has(.streamForkedFrom) || head.has(.streamForkOffset) || head.has(.streamForkSubOffset) {
-            throw Problem(400, "The header Stream-Forked-From and its companions are not supported by this version of the server.")
-        }
+        let fork = try fork(head, bytes)
         let type = try contentType(head, bytes)
         let ttl = try single(head, .streamTTL, bytes)
         let expires = try single(head, .streamExpiresAt, bytes)
@@ -167,7 +165,52 @@ public struct Router: Sendable {
             }
             expiry = .at(milliseconds: moment, text: Array(expires))
         }
-        return CreateRequest(contentType: type, expiry: expiry, closed: closes(head, bytes))
+        return CreateRequest(contentType: type, expiry: expiry, closed: closes(head, bytes), fork: fork)
+    }
+
+    private mutating func fork(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) -> ForkRequest? {
+        guard let path = try single(head, .streamForkedFrom, bytes) else {
+            for name in [FieldName.streamForkOffset, .streamForkSubOffset] where head.has(name) {
+                throw Problem(400, "The header \(name.canonical) is given without Stream-Forked-From, which names the stream to fork.")
+            }
+            return nil
+        }
+        let source: [UInt8]
+        do throws(StreamNameFault) {
+            guard StreamName.isStreamPath(path), !path.contains(UInt8(ascii: "?")), !path.contains(UInt8(ascii: "#")) else {
+                throw .notAStreamPath
+            }
+            switch try StreamName.locate(path, scratch: &scratch) {
+            case .slice(let range): source = Array(path[range])
+            case .decoded: source = scratch
+            }
+        } catch {
+            throw Problem(
+                400,
+                "The header Stream-Forked-From is not the path of a stream: \(error.reason). Expected /v1/stream/ and its name, encoded as in a URL."
+            )
+        }
+        var offset: UInt64?
+        if let token = try single(head, .streamForkOffset, bytes) {
+            guard let parsed = StreamOffset.parse(token) else {
+                throw Problem(
+                    400,
+                    "The header Stream-Fork-Offset is not an offset; expected a token from Stream-Next-Offset (two 16-digit numbers joined by _)."
+                )
+            }
+            offset = parsed.position
+        }
+        var subOffset: UInt64 = 0
+        if let number = try single(head, .streamForkSubOffset, bytes) {
+            guard let parsed = StreamTTL.parse(number) else {
+                throw Problem(
+                    400,
+                    "The header Stream-Fork-Sub-Offset is not a number; expected 0 or digits without leading zero, sign, point or exponent."
+                )
+            }
+            subOffset = parsed
+        }
+        return ForkRequest(source: source, offset: offset, subOffset: subOffset)
     }
 
     /// The absolute URL of the stream, as the client sees it (PROTOCOL.md 2).

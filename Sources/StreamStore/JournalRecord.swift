@@ -14,15 +14,20 @@
 //     u64 position of the payload · i64 time, Unix ms · u8 flags: 1 closes, 2 has Stream-Seq, 4 has producer
 //     [string Stream-Seq] [string producer id, u64 epoch, u64 sequence]
 // of a create:  string name · string content type · u8 expiry kind (0 never, 1 TTL, 2 at) · u64 value · string text · u32 chunk size
-//     i64 time · u8 closed · u8 fork kind (0: none; 1 is reserved for a fork's origin, which follows then)
-// of a delete:  i64 time.     of a renew:  i64 the moment until which reads have renewed the TTL
+//     i64 time · u8 closed · u8 fork kind (0: none; 1: a fork's origin follows)
+//     origin: u64 source id · string source name · u64 offset · u8 1 if it was given · u64 sub-offset · u64 position · u64 last cut
+// of a delete:  i64 time · [u8 1 if the stream is kept for its forks · u64 source id, 0 if it is no fork]
+// of a renew:  i64 the moment until which reads have renewed the TTL
+//
+// The record that creates a fork also counts it at its source, and the one that deletes it takes it off again: so the number of
+// forks is exact after any crash, without a record of its own.
 
 import StreamRules
 
 public enum RecordBody: Sendable {
     case create(CreateRecord)
     case append(AppendRecord)
-    case delete(time: Int64)
+    case delete(DeleteRecord)
     /// Reads up to this moment (Unix milliseconds) have renewed the stream's TTL.
     case renew(until: Int64)
 }
@@ -32,12 +37,31 @@ public struct CreateRecord: Sendable {
     public let configuration: StreamConfiguration
     public let time: Int64
     public let closed: Bool
+    public let origin: ForkOrigin?
 
-    public init(name: [UInt8], configuration: StreamConfiguration, time: Int64, closed: Bool) {
+    public init(name: [UInt8], configuration: StreamConfiguration, time: Int64, closed: Bool, origin: ForkOrigin? = nil) {
         self.name = name
         self.configuration = configuration
         self.time = time
         self.closed = closed
+        self.origin = origin
+    }
+
+    /// The position of the stream's first own byte.
+    public var start: UInt64 { origin?.position ?? 0 }
+}
+
+public struct DeleteRecord: Sendable, Equatable {
+    public let time: Int64
+    /// The stream has forks: it is gone for everyone but them.
+    public let retains: Bool
+    /// The source of the fork that is deleted.
+    public let sourceID: UInt64?
+
+    public init(time: Int64, retains: Bool = false, sourceID: UInt64? = nil) {
+        self.time = time
+        self.retains = retains
+        self.sourceID = sourceID
     }
 }
 
@@ -83,13 +107,15 @@ public enum JournalRecord {
         case .create(let record):
             var length = 4 + record.name.count + 4 + record.configuration.contentType.bytes.count + 1 + 8 + 4 + 4 + 8 + 1 + 1
             if case .at(_, let text) = record.configuration.expiry { length += text.count }
+            if let origin = record.origin { length += 8 + 4 + origin.source.count + 8 + 1 + 8 + 8 + 8 }
             return length
         case .append(let record):
             var length = 8 + 8 + 1
             if let sequence = record.sequence { length += 4 + sequence.count }
             if let producer = record.producer { length += 4 + producer.id.count + 16 }
             return length
-        case .delete, .renew: return 8
+        case .delete: return 17
+        case .renew: return 8
         }
     }
 
@@ -128,7 +154,16 @@ public enum JournalRecord {
             cursor.put(record.configuration.chunkSize)
             cursor.put(record.time)
             cursor.put(UInt8(record.closed ? 1 : 0))
-            cursor.put(UInt8(0))
+            cursor.put(UInt8(record.origin == nil ? 0 : 1))
+            if let origin = record.origin {
+                cursor.put(origin.sourceID)
+                cursor.put(origin.source)
+                cursor.put(origin.offset)
+                cursor.put(UInt8(origin.offsetWasGiven ? 1 : 0))
+                cursor.put(origin.subOffset)
+                cursor.put(origin.position)
+                cursor.put(origin.lastCut)
+            }
         case .append(let record):
             cursor.put(record.position)
             cursor.put(record.time)
@@ -139,7 +174,10 @@ public enum JournalRecord {
                 cursor.put(producer.epoch)
                 cursor.put(producer.sequence)
             }
-        case .delete(let time): cursor.put(time)
+        case .delete(let record):
+            cursor.put(record.time)
+            cursor.put(UInt8(record.retains ? 1 : 0))
+            cursor.put(record.sourceID ?? 0)
         case .renew(let until): cursor.put(until)
         }
         precondition(cursor.pointer == out + headerLength + metadata, "the metadata's length was computed wrongly")
@@ -198,9 +236,9 @@ public enum JournalRecord {
             let chunkSize = try reader.read(UInt32.self)
             let time = try reader.read(Int64.self)
             let closed = try reader.read(UInt8.self) != 0
-            guard try reader.read(UInt8.self) == 0 else { throw .invalid("a fork's origin, which this version does not know") }
+            let origin = try reader.read(UInt8.self) == 0 ? nil : try decodeOrigin(&reader)
             let configuration = StreamConfiguration(contentType: ContentType(type), expiry: expiry, chunkSize: chunkSize)
-            return .create(CreateRecord(name: name, configuration: configuration, time: time, closed: closed))
+            return .create(CreateRecord(name: name, configuration: configuration, time: time, closed: closed, origin: origin))
         case .append:
             let position = try reader.read(UInt64.self)
             let time = try reader.read(Int64.self)
@@ -212,7 +250,13 @@ public enum JournalRecord {
                 producer = ProducerStamp(id: id, epoch: try reader.read(UInt64.self), sequence: try reader.read(UInt64.self))
             }
             return .append(AppendRecord(position: position, time: time, closes: flags & 1 != 0, sequence: sequence, producer: producer))
-        case .delete: return .delete(time: try reader.read(Int64.self))
+        case .delete:
+            let time = try reader.read(Int64.self)
+            // Records of before there were forks end here.
+            if reader.remaining == 0 { return .delete(DeleteRecord(time: time)) }
+            let retains = try reader.read(UInt8.self) != 0
+            let source = try reader.read(UInt64.self)
+            return .delete(DeleteRecord(time: time, retains: retains, sourceID: source == 0 ? nil : source))
         case .renew: return .renew(until: try reader.read(Int64.self))
         }
     }
@@ -224,6 +268,13 @@ public enum JournalRecord {
         case .timeToLive(let seconds): (1, seconds, [])
         case .at(let milliseconds, let text): (2, UInt64(bitPattern: milliseconds), text)
         }
+    }
+
+    static func decodeOrigin(_ reader: inout ByteReader) throws(CodingFault) -> ForkOrigin {
+        ForkOrigin(
+            sourceID: try reader.read(), source: try reader.readString(), offset: try reader.read(),
+            offsetWasGiven: try reader.read(UInt8.self) != 0, subOffset: try reader.read(), position: try reader.read(),
+            lastCut: try reader.read())
     }
 
     static func decodeExpiry(_ reader: inout ByteReader) throws(CodingFault) -> Expiry {

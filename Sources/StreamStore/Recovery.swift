@@ -187,22 +187,19 @@ public struct Recovery {
         result.recordsReplayed += 1
         result.nextStreamID = max(result.nextStreamID, record.stream + 1)
         if case .create(let create) = record.body {
+            if let origin = create.origin { try count(+1, at: origin.sourceID, record.lsn) }
             if let image = try catalog.image(id: record.stream) {
                 streams[record.stream] = image
                 return
             }
             streams[record.stream] = StreamImage(id: record.stream, lsn: record.lsn, record: create)
             result.streamCount += 1
-            take(AppendRecord(position: 0, time: create.time, closes: create.closed, sequence: nil, producer: nil), record)
+            take(AppendRecord(position: create.start, time: create.time, closes: create.closed, sequence: nil, producer: nil), record)
             return
         }
-        if streams[record.stream] == nil, deleted[record.stream] == nil, !unknown.contains(record.stream) {
-            if let image = try catalog.image(id: record.stream) {
-                streams[record.stream] = image
-            } else {
-                unknown.insert(record.stream)
-            }
-        }
+        // Before the stream itself is looked for: its source outlives it.
+        if case .delete(let delete) = record.body, let source = delete.sourceID { try count(-1, at: source, record.lsn) }
+        try load(record.stream)
         guard let applied = streams[record.stream]?.appliedLSN, record.lsn > applied else { return }
         switch record.body {
         case .create: preconditionFailure("handled above")
@@ -213,13 +210,35 @@ public struct Recovery {
                 )
             }
             take(append, record)
-        case .delete:
-            deleted[record.stream] = streams.removeValue(forKey: record.stream)
-            result.streamCount -= 1
+        case .delete(let delete):
+            if delete.retains {
+                streams[record.stream]!.isRetained = true
+                streams[record.stream]!.appliedLSN = record.lsn
+            } else {
+                deleted[record.stream] = streams.removeValue(forKey: record.stream)
+                result.streamCount -= 1
+            }
         case .renew(let until):
             streams[record.stream]!.renewedUntil = max(streams[record.stream]!.renewedUntil, until)
             streams[record.stream]!.appliedLSN = record.lsn
         }
+    }
+
+    /// Brings a stream's entry from the catalog, if it is not here yet and there is one.
+    private mutating func load(_ id: UInt64) throws {
+        guard streams[id] == nil, deleted[id] == nil, !unknown.contains(id) else { return }
+        if let image = try catalog.image(id: id) { streams[id] = image } else { unknown.insert(id) }
+    }
+
+    /// A fork of the stream has come or gone.
+    private mutating func count(_ change: Int, at source: UInt64, _ lsn: UInt64) throws {
+        try load(source)
+        guard let image = streams[source], lsn > image.appliedLSN else { return }
+        guard change > 0 || image.forks > 0 else {
+            throw RecoveryFault("record \(lsn) deletes a fork of stream \(source), which has none")
+        }
+        streams[source]!.forks = change > 0 ? image.forks + 1 : image.forks - 1
+        streams[source]!.appliedLSN = lsn
     }
 
     private mutating func take(_ append: AppendRecord, _ record: JournalRecord.View) {

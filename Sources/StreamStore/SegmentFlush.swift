@@ -18,18 +18,20 @@ public struct SegmentFlush: Sendable {
     let root: String
     let stream: UInt64
     let active: SegmentMeta
+    let isFirst: Bool
     let bytes: [ByteSlice]
     let segmentSize: Int
     let syncs: Bool
 
-    /// `bytes` are the bytes of [active.end, to).
+    /// `bytes` are the bytes of [active.end, to). `isFirst`: nothing of the stream has been flushed yet.
     public init(
-        disk: any Disk, root: String, stream: UInt64, active: SegmentMeta, bytes: [ByteSlice], segmentSize: Int, syncs: Bool
+        disk: any Disk, root: String, stream: UInt64, active: SegmentMeta, isFirst: Bool, bytes: [ByteSlice], segmentSize: Int, syncs: Bool
     ) {
         self.disk = disk
         self.root = root
         self.stream = stream
         self.active = active
+        self.isFirst = isFirst
         self.bytes = bytes
         self.segmentSize = segmentSize
         self.syncs = syncs
@@ -41,7 +43,7 @@ public struct SegmentFlush: Sendable {
         var index = 0
         var offset = 0
         let directory = root + "/" + SegmentFile.directory(stream: stream)
-        if active.base == 0 && active.end == 0 { try makeDirectories() }
+        if isFirst { try makeDirectories() }
         let end = active.end + UInt64(bytes.reduce(0) { $0 + $1.count })
         while active.end < end {
             // Where this segment stops: at the first cut that makes it large enough.

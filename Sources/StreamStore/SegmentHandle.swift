@@ -5,12 +5,14 @@ import SystemPackage
 
 public final class SegmentHandle: Sendable {
     public let file: any DiskFile
+    public let stream: UInt64
     /// For a sealed segment, all there is to know; for the open one, only its base counts (the actor knows the rest).
     public let meta: SegmentMeta
     private let dispatcher: any Dispatcher
 
-    public init(file: any DiskFile, meta: SegmentMeta, dispatcher: any Dispatcher) {
+    public init(file: any DiskFile, stream: UInt64, meta: SegmentMeta, dispatcher: any Dispatcher) {
         self.file = file
+        self.stream = stream
         self.meta = meta
         self.dispatcher = dispatcher
     }

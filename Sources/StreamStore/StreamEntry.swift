@@ -1,11 +1,12 @@
 // A stream's entry in the catalog.
 //
 //   u8 version (1) · u64 id · string name · string content type · u8 expiry kind · u64 value · string text · u32 chunk size
-//   i64 created · i64 renewed until · u64 applied LSN · u64 tail · u8 flags (1 closed, 2 closed by producer, 4 has Stream-Seq)
+//   i64 created · i64 renewed until · u64 applied LSN · u64 tail
+//   u8 flags (1 closed, 2 closed by producer, 4 has Stream-Seq, 8 kept for its forks, 16 a cut at its first own byte)
 //   [string id, u64 epoch, u64 sequence of the closing producer] [string Stream-Seq]
 //   u64 last cut · u64 flushed · u64 base of the open segment · u32 n, n × u64 cuts past `flushed`
-//   u32 producers, each: string id, u64 epoch, u64 sequence · u8 fork kind (0 none; 1 is reserved for a fork's origin)
-//   string bytes from `flushed` to the tail · u32 CRC32C of all before
+//   u32 producers, each: string id, u64 epoch, u64 sequence
+//   u8 forks (1: an origin follows, as in JournalRecord; 2: u64 number of forks follows) · string bytes from `flushed` to the tail · u32 CRC32C of all before
 //
 // Small streams have all their bytes in here and no file at all.
 
@@ -31,7 +32,9 @@ enum StreamEntry {
         writer.put(image.appliedLSN)
         let state = image.state
         writer.put(state.tail)
-        writer.put(UInt8((state.closed ? 1 : 0) | (state.closedBy != nil ? 2 : 0) | (state.lastSequence != nil ? 4 : 0)))
+        writer.put(
+            UInt8((state.closed ? 1 : 0) | (state.closedBy != nil ? 2 : 0) | (state.lastSequence != nil ? 4 : 0))
+                | UInt8((image.isRetained ? 8 : 0) | (image.cutsAtStart ? 16 : 0)))
         if let producer = state.closedBy {
             writer.put(producer.id)
             writer.put(producer.epoch)
@@ -50,7 +53,17 @@ enum StreamEntry {
             writer.put(producer.epoch)
             writer.put(producer.sequence)
         }
-        writer.put(UInt8(0))
+        writer.put(UInt8((image.origin != nil ? 1 : 0) | (image.forks > 0 ? 2 : 0)))
+        if let origin = image.origin {
+            writer.put(origin.sourceID)
+            writer.put(origin.source)
+            writer.put(origin.offset)
+            writer.put(UInt8(origin.offsetWasGiven ? 1 : 0))
+            writer.put(origin.subOffset)
+            writer.put(origin.position)
+            writer.put(origin.lastCut)
+        }
+        if image.forks > 0 { writer.put(image.forks) }
         writer.put(UInt32(state.tail - image.flushed))
         for slice in inline { writer.putRaw(slice.bytes) }
         writer.put(writer.bytes.withUnsafeBytes { Checksum.of($0) })
@@ -97,7 +110,10 @@ enum StreamEntry {
             let producer = try reader.readString()
             producers[producer] = ProducerState(epoch: try reader.read(), sequence: try reader.read())
         }
-        guard try reader.read(UInt8.self) == 0 else { throw .invalid("a fork's origin, which this version does not know") }
+        let forkFlags = try reader.read(UInt8.self)
+        guard forkFlags < 4 else { throw .invalid("fork flags \(forkFlags)") }
+        let origin = forkFlags & 1 != 0 ? try JournalRecord.decodeOrigin(&reader) : nil
+        let forks = forkFlags & 2 != 0 ? try reader.read(UInt64.self) : 0
         let inline = try reader.readRaw(Int(try reader.read(UInt32.self)))
         guard flushed + UInt64(inline.count) == tailPosition else { throw .invalid("the entry's bytes do not reach the tail") }
         var tail = TailBuffer(at: flushed)
@@ -111,13 +127,17 @@ enum StreamEntry {
             throw .invalid("the open segment ends at \(active.end), the entry says \(flushed)")
         }
         active.cuts += cuts
-        return StreamImage(
+        var image = StreamImage(
             id: id, name: name,
             configuration: StreamConfiguration(contentType: contentType, expiry: expiry, chunkSize: chunkSize),
             createdAt: createdAt, renewedUntil: renewedUntil, appliedLSN: appliedLSN,
             state: StreamState(
                 tail: tailPosition, closed: flags & 1 != 0, closedBy: closedBy, lastSequence: lastSequence, producers: producers,
                 chunks: ChunkRule(size: chunkSize, lastCut: lastCut)),
-            flushed: flushed, tail: tail, sealed: sealed, active: active)
+            flushed: flushed, tail: tail, sealed: sealed, active: active, origin: origin)
+        image.forks = forks
+        image.isRetained = flags & 8 != 0
+        image.cutsAtStart = flags & 16 != 0
+        return image
     }
 }

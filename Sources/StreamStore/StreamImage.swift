@@ -23,6 +23,17 @@ public struct StreamImage: Sendable {
     public var sealed: [SealedSegment]
     /// The segment that the next flush writes to; empty while everything is in memory.
     public var active: SegmentMeta
+    /// Where a fork's bytes up to its `start` come from.
+    public let origin: ForkOrigin?
+    /// Streams that were forked from this one and are still there, also those that are themselves kept for their forks.
+    public var forks: UInt64 = 0
+    /// Deleted or expired, and kept for its forks.
+    public var isRetained = false
+    /// A chunk ends exactly where a fork's own bytes begin.
+    public var cutsAtStart = false
+
+    /// The position of the first own byte.
+    public var start: UInt64 { origin?.position ?? 0 }
 
     public struct SealedSegment: Sendable, Equatable {
         public let base: UInt64
@@ -41,16 +52,19 @@ public struct StreamImage: Sendable {
         createdAt = record.time
         renewedUntil = record.time
         appliedLSN = lsn
-        state = StreamState(tail: 0, chunks: ChunkRule(size: record.configuration.chunkSize, lastCut: 0))
-        flushed = 0
-        tail = TailBuffer(at: 0)
+        state = StreamState(
+            tail: record.start, chunks: ChunkRule(size: record.configuration.chunkSize, lastCut: record.origin?.lastCut ?? 0))
+        flushed = record.start
+        tail = TailBuffer(at: record.start)
         sealed = []
-        active = SegmentMeta(base: 0)
+        active = SegmentMeta(base: record.start)
+        origin = record.origin
+        cutsAtStart = record.origin.map { $0.lastCut == $0.position && $0.position > 0 } ?? false
     }
 
     init(
         id: UInt64, name: [UInt8], configuration: StreamConfiguration, createdAt: Int64, renewedUntil: Int64, appliedLSN: UInt64,
-        state: StreamState, flushed: UInt64, tail: TailBuffer, sealed: [SealedSegment], active: SegmentMeta
+        state: StreamState, flushed: UInt64, tail: TailBuffer, sealed: [SealedSegment], active: SegmentMeta, origin: ForkOrigin?
     ) {
         self.id = id
         self.name = name
@@ -63,6 +77,7 @@ public struct StreamImage: Sendable {
         self.tail = tail
         self.sealed = sealed
         self.active = active
+        self.origin = origin
     }
 
     /// Makes the cuts for stored bytes that have just been added behind `start`, and applies the record to the state.
@@ -75,16 +90,20 @@ public struct StreamImage: Sendable {
                 var message = start
                 for boundary in StoredJSON.boundaries(added) {
                     let next = start + UInt64(boundary)
-                    if let cut = state.chunks.add(from: message, to: next) { active.cuts.append(cut) }
+                    if let cut = state.chunks.add(from: message, to: next) { add(cut) }
                     message = next
                 }
             } else if let cut = state.chunks.add(from: start, to: end) {
-                active.cuts.append(cut)
+                add(cut)
             }
         }
         state.apply(count: UInt64(added.count), closes: record.closes, sequence: record.sequence, producer: record.producer)
         renewedUntil = max(renewedUntil, record.time)
         appliedLSN = lsn
+    }
+
+    private mutating func add(_ cut: UInt64) {
+        if cut == start, origin != nil { cutsAtStart = true } else { active.cuts.append(cut) }
     }
 
     /// What the catalog is to hold: the bytes behind `flushed` as slices, so that encoding them on another thread touches nothing that
@@ -104,8 +123,11 @@ public struct StreamImage: Sendable {
         active.cuts = cuts.filter { $0 > active.base }
     }
 
-    /// When the stream ends; nil if never.
-    public var deadline: Int64? { configuration.expiry.deadline(renewed: renewedUntil) }
+    /// When the stream ends; nil if never. What is kept for forks that are gone has been due for ever.
+    public var deadline: Int64? {
+        if isRetained { return forks == 0 ? .min : nil }
+        return configuration.expiry.deadline(renewed: renewedUntil)
+    }
 }
 
 /// The stored form of JSON streams: each message on one line, followed by `,\n`.

@@ -94,7 +94,7 @@ final class ServerBench {
         context = StreamContext(
             loop: loop, dispatcher: workers, disk: EmptyDisk(), catalog: EmptyCatalog(), journal: journal, streamsDirectory: "streams",
             limits: StoreLimits(), syncs: false)
-        registry = StreamRegistry(context: context, recovered: Recovered())
+        registry = try StreamRegistry(context: context, recovered: Recovered())
         var limits = ServerLimits(Settings(mode: .dev), connections: 100)
         change(&limits)
         var responder = ResponderSettings()

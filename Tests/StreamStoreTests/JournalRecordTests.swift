@@ -12,7 +12,7 @@ private let bodies: [RecordBody] = [
     .append(at: 0), .append(at: .max, time: -5, closes: true), .append(at: 1, sequence: ""), .append(at: 1, sequence: "0001"),
     .append(at: 2, producer: ProducerStamp(id: [], epoch: 0, sequence: 0)),
     .append(at: 3, closes: true, sequence: "s", producer: ProducerStamp(id: Array("producer".utf8), epoch: .max, sequence: .max)),
-    .delete(time: 0), .delete(time: -1), .renew(until: .max),
+    .delete(DeleteRecord(time: 0)), .delete(time: -1), .renew(until: .max),
 ]
 
 @Suite struct JournalRecordTests {

@@ -26,7 +26,7 @@ private final class Bench {
         journal.onRoom = { [unowned self] in roomCalls += 1 }
     }
 
-    static func padded(_ size: Int) -> Int { JournalRecord.paddedLength(.delete(time: 0), payload: size) }
+    static func padded(_ size: Int) -> Int { JournalRecord.paddedLength(.delete(DeleteRecord(time: 0)), payload: size) }
 
     /// A delete of an unknown stream with a payload: a record of any size, which recovery reads and ignores.
     @discardableResult
@@ -34,7 +34,7 @@ private final class Bench {
         let room = journal.reserve(Self.padded(size), urgent: urgent, now: now)
         if room == .available {
             let payload = [UInt8](repeating: 7, count: size)
-            _ = payload.withUnsafeBytes { journal.add(.delete(time: 0), stream: 1000, payload: $0) }
+            _ = payload.withUnsafeBytes { journal.add(.delete(DeleteRecord(time: 0)), stream: 1000, payload: $0) }
         }
         return room
     }

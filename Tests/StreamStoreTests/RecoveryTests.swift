@@ -10,7 +10,7 @@ private let history: [[Record]] = [
     [Record(1, .append(at: 4, sequence: "s"), "two "), Record(3, .create("c", expiry: .timeToLive(seconds: 5)))],
     [
         Record(1, .append(at: 8, closes: true, producer: ProducerStamp(id: [65], epoch: 1, sequence: 0)), "end"),
-        Record(3, .renew(until: 99)), Record(2, .delete(time: 9)),
+        Record(3, .renew(until: 99)), Record(2, .delete(DeleteRecord(time: 9))),
     ],
 ]
 

@@ -1,0 +1,216 @@
+// The source's side of a fork: where the fork begins, and whether it may.
+//
+//     PUT ─▶ registry: the target's name is free ─▶ source.forkPoint ─▶ registry: room, record, new actor ─▶ source.forkBegan
+//              ▲                                        │
+//              └── executed anew when a segment is open, ┘ the messages are counted, or the source's own end is durable
+//
+// Nothing is changed at the source before the record of the fork's creation is in the journal's hands, so a fork that is refused leaves
+// nothing; from then on the source counts it.
+
+import Reactor
+import StreamRules
+import StreamStore
+
+/// The end of a search for the position that a sub-offset names.
+struct ForkPoint: Sendable {
+    let sourceID: UInt64
+    let offset: UInt64
+    /// nil: the stream ends before.
+    let position: UInt64?
+}
+
+enum ForkAttempt {
+    case begins(ForkOrigin)
+    case refused(Refusal)
+    /// The command has been kept, and is executed anew.
+    case later
+}
+
+extension StreamActor {
+    /// Where a fork of this stream that `command` asks for begins.
+    func forkPoint(
+        _ fork: ForkRequest, type: ContentType?, _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32
+    ) -> ForkAttempt {
+        lastUsed = context.loop.now
+        switch life {
+        case .deleting, .retiring:
+            park(command, content, requester, tag)
+            return .later
+        case .retained: return .refused(.sourceRetained)
+        case .gone: preconditionFailure("the registry does not know what is gone")
+        case .creating, .present: break
+        }
+        if isExpired(at: context.loop.wallNow) {
+            expire()
+            return .refused(image.forks > 0 ? .sourceRetained : .sourceNotFound)
+        }
+        if let type, !type.matches(contentType) { return .refused(.sourceTypeDiffers(contentType.text)) }
+        let tail = image.state.tail
+        let offset = fork.offset ?? tail
+        if offset > tail { return .refused(.forkOffsetBeyondTail(tail: tail)) }
+        let wait = SegmentWait(kind: .create(command, content.kept), stream: self, requester: requester, tag: tag)
+        var position = offset
+        if contentType.isJSON {
+            let line = line(downTo: offset)
+            switch context.loop.isolated(line[line.count - 1].stream, { $0.startsMessage(at: offset, tail: tail, wait) }) {
+            case .yes: break
+            case .no: return .refused(.forkOffsetNotAtMessage)
+            case .unknown: return .later
+            }
+            if fork.subOffset > 0 {
+                guard let known = command.forkPoint, known.sourceID == id, known.offset == offset else {
+                    ForkSearch(command, content.kept, requester, tag, source: self, offset: offset, messages: fork.subOffset).start()
+                    return .later
+                }
+                guard let found = known.position else { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
+                position = found
+            }
+        } else {
+            guard fork.subOffset <= tail - offset else { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
+            position = offset + fork.subOffset
+        }
+        let line = line(downTo: position)
+        let owner = line[line.count - 1].stream
+        guard let lastCut = context.loop.isolated(owner, { $0.lastCut(upTo: position, wait) }) else { return .later }
+        // The chunk that is open at the fork point may have begun before the stream that has the point.
+        let crossings = context.loop.isolated(owner) { $0.line(downTo: lastCut).count }
+        return .begins(
+            ForkOrigin(
+                sourceID: id, source: name, offset: offset, offsetWasGiven: fork.offset != nil, subOffset: fork.subOffset,
+                position: position, lastCut: crossings < ForkOrigin.crossingLimit ? lastCut : position))
+    }
+
+    /// Whether a message of this stream's own part, or its tail, begins at `position`. `.unknown`: `wait` has been entered.
+    private func startsMessage(at position: UInt64, tail: UInt64, _ wait: SegmentWait) -> Boundary {
+        if position == tail || position == image.start { return .yes }
+        if position >= image.tail.start { return isMessageBoundary(position, nil, base: image.active.base) }
+        let base = position >= image.active.base ? image.active.base : sealedSegment(holding: position).base
+        if position == base { return .yes }
+        guard let handle = handle(base, wait) else { return .unknown }
+        let boundary = isMessageBoundary(position, handle, base: base)
+        if case .unknown = boundary { warm(handle, offset: Int(position - base) - 1, wait) }
+        return boundary
+    }
+
+    /// The last cut at or before a position of this stream's own part. nil: `wait` has been entered.
+    private func lastCut(upTo position: UInt64, _ wait: SegmentWait) -> UInt64? {
+        if position == image.state.tail { return image.state.chunks.lastCut }
+        var base = image.active.base
+        var cuts = image.active.cuts
+        if position < base {
+            base = sealedSegment(holding: position).base
+            guard let handle = handle(base, wait) else { return nil }
+            cuts = handle.meta.cuts
+        }
+        if let cut = cuts.last(where: { $0 <= position }) { return cut }
+        if base > image.start || image.cutsAtStart { return base }
+        return image.origin?.lastCut ?? 0
+    }
+
+    private func handle(_ base: UInt64, _ wait: SegmentWait) -> SegmentHandle? {
+        if let found = find(base, wait) { return found }
+        open(base, base == image.active.base ? image.active : unsavedSealed.first { $0.base == base }, wait)
+        return nil
+    }
+}
+
+/// Counts messages from the fork offset on, chunk by chunk on disk workers, and then has the command executed anew. It reads like any
+/// reader, so what it finds is durable.
+///
+/// @unchecked Sendable: confined to the reactor; what a worker needs is handed to it by value.
+private final class ForkSearch: Requester, @unchecked Sendable {
+    private var command: StreamCommand
+    private let content: Content
+    private let requester: any Requester
+    private let tag: UInt32
+    private let source: StreamActor
+    private let offset: UInt64
+    private var position: UInt64
+    private var left: UInt64
+
+    init(
+        _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32, source: StreamActor, offset: UInt64,
+        messages: UInt64
+    ) {
+        self.command = command
+        self.content = content
+        self.requester = requester
+        self.tag = tag
+        self.source = source
+        self.offset = offset
+        position = offset
+        left = messages
+    }
+
+    private var context: StreamContext { source.context }
+
+    func start() {
+        context.loop.isolated(source) { $0.waits += 1 }
+        next()
+    }
+
+    private func next() {
+        let request = ReadRequest(start: .position(position), mode: .catchUp)
+        if let outcome = context.loop.isolated(source, { $0.read(request, self, 0) }) { take(outcome) }
+    }
+
+    func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32) { take(outcome) }
+
+    private func take(_ outcome: Outcome) {
+        switch outcome {
+        case .read(let result) where result.from < result.to:
+            let (context, left) = (context, left)
+            context.dispatcher.work {
+                let counted = Self.count(left, in: result.pieces)
+                context.dispatcher.post { self.counted(counted, result.to) }
+            }
+        case .refused(.unavailable(let reason)):
+            context.loop.isolated(source) { $0.waits -= 1 }
+            requester.answer(.refused(.unavailable(reason)), from: nil, tag: tag)
+        default: end(at: nil)
+        }
+    }
+
+    /// The bytes up to the end of the `wanted`th message, or all of them and how many messages they hold; nil when a piece cannot be read.
+    private static func count(_ wanted: UInt64, in pieces: [ReadPiece]) -> (bytes: UInt64, messages: UInt64)? {
+        var messages: UInt64 = 0
+        var bytes: UInt64 = 0
+        for piece in pieces {
+            let slice: ByteSlice
+            switch piece {
+            case .memory(let memory): slice = memory
+            case .file(let handle, let offset, let count):
+                let block = OwnedBytes(capacity: count)
+                let buffer = UnsafeMutableRawBufferPointer(start: block.base, count: count)
+                guard (try? handle.file.read(into: buffer, at: offset)) == count else { return nil }
+                block.count = count
+                slice = ByteSlice(block: block, offset: 0, count: count)
+            }
+            for boundary in StoredJSON.boundaries(slice.bytes) {
+                messages += 1
+                if messages == wanted { return (bytes + UInt64(boundary), messages) }
+            }
+            bytes += UInt64(slice.count)
+        }
+        return (bytes, messages)
+    }
+
+    private func counted(_ result: (bytes: UInt64, messages: UInt64)?, _ to: UInt64) {
+        guard let result else {
+            context.loop.isolated(source) { $0.waits -= 1 }
+            requester.answer(.refused(.unavailable("a segment of the source cannot be read")), from: nil, tag: tag)
+            return
+        }
+        left -= result.messages
+        position += result.bytes
+        if left == 0 { end(at: position) } else { next() }
+    }
+
+    private func end(at position: UInt64?) {
+        context.loop.isolated(source) { $0.waits -= 1 }
+        command.forkPoint = ForkPoint(sourceID: source.id, offset: offset, position: position)
+        if let answer = context.registry.execute(command, content, requester, tag) {
+            requester.answer(answer.outcome, from: answer.stream, tag: tag)
+        }
+    }
+}
