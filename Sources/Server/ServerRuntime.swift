@@ -120,7 +120,9 @@ public final class ServerRuntime {
         limits.checkpointMilliseconds = settings.checkpointInterval.milliseconds
         context = StreamContext(
             loop: loop, dispatcher: dispatcher, disk: disk, catalog: catalog, journal: journal, streamsDirectory: directory.streams,
-            limits: limits, syncs: syncs)
+            limits: limits, syncs: syncs,
+            clock: ExpiryClock(
+                wall: loop.wallNow, monotonic: loop.now, boot: Clocks.bootID(), saved: try catalog.mark().clock))
         registry = try StreamRegistry(context: context, recovered: recovered)
         checkpointer = Checkpointer(context: context, registry: registry)
         var responder = ResponderSettings()

@@ -41,7 +41,10 @@ public final class Checkpointer: @unchecked Sendable {
     public func runIfDue() {
         if running { return }
         let written = context.journal.bytesSubmitted - bytesAtLast
-        if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
+        if registry.clockHasJumped {
+            registry.clockHasJumped = false
+            run()
+        } else if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
             run()
         } else if written > context.limits.journalSize / 2
             || context.tailFootprint > context.limits.tailBufferBudget
@@ -178,7 +181,7 @@ public final class Checkpointer: @unchecked Sendable {
         }
         let isLast = captures.isEmpty
         let removed = isLast ? Array(context.deletedIDs) : []
-        let mark = isLast ? CatalogMark(checkpointLSN: cutoff, nextStreamID: registry.nextStreamID) : nil
+        let mark = isLast ? CatalogMark(checkpointLSN: cutoff, nextStreamID: registry.nextStreamID, clock: context.clockReading) : nil
         let changes = batch.map { CatalogChange.put($0.image, inline: $0.inline, sealed: $0.sealed) } + removed.map { .remove(id: $0) }
         let (context, done) = (context, batch)
         context.dispatcher.work {

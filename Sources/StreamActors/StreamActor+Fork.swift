@@ -40,7 +40,7 @@ extension StreamActor {
         case .gone: preconditionFailure("the registry does not know what is gone")
         case .creating, .present: break
         }
-        if isExpired(at: context.loop.wallNow) {
+        if isExpired {
             expire()
             return .refused(image.forks > 0 ? .sourceRetained : .sourceNotFound)
         }

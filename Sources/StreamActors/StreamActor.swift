@@ -126,7 +126,7 @@ public actor StreamActor {
             }
         case .present: break
         }
-        if isExpired(at: context.loop.wallNow) {
+        if isExpired {
             expire()
             switch command.action {
             case .create:
@@ -140,7 +140,7 @@ public actor StreamActor {
         case .append(let request): return append(request, content, command, requester, tag)
         case .read(let request):
             if renewalIsDue() {
-                switch room(for: .renew(until: context.loop.wallNow)) {
+                switch room(for: .renew(until: context.now)) {
                 case .available: break
                 case .soon:
                     context.registry.parkForRoom(command, .none, requester, tag)
@@ -268,7 +268,7 @@ public actor StreamActor {
             if messages!.count == 0 { return answer(.refused(.emptyJSONArray), requester, tag) }
         }
         let record = AppendRecord(
-            position: image.state.tail, time: context.loop.wallNow, closes: request.closes, sequence: request.sequence,
+            position: image.state.tail, time: context.now, closes: request.closes, sequence: request.sequence,
             producer: request.producer)
         let count = messages?.storedLength ?? content.count
         let body = RecordBody.append(record)
@@ -361,7 +361,7 @@ public actor StreamActor {
     /// With forks, the stream is kept for them.
     private var deleteRecord: RecordBody {
         let retains = image.forks > 0
-        return .delete(DeleteRecord(time: context.loop.wallNow, retains: retains, sourceID: retains ? nil : source?.id))
+        return .delete(DeleteRecord(time: context.now, retains: retains, sourceID: retains ? nil : source?.id))
     }
 
     /// Ends the stream, and what was kept for it alone, up the chain.
@@ -421,11 +421,15 @@ public actor StreamActor {
         if journalDelete() { enqueue(lsn: image.appliedLSN, nil, 0, .nothing) } else { context.orphans.append(self) }
     }
 
-    func isExpired(at now: Int64) -> Bool {
+    var isExpired: Bool {
         guard life == .present || life == .creating else { return false }
-        if readerCount > 0, case .timeToLive = image.configuration.expiry { return false }
-        guard let deadline = image.configuration.expiry.deadline(renewed: lastAccess) else { return false }
-        return now >= deadline
+        switch image.configuration.expiry {
+        case .never: return false
+        case .at(let moment, _): return context.calendar >= moment
+        case .timeToLive:
+            guard readerCount == 0, let deadline = image.configuration.expiry.deadline(renewed: lastAccess) else { return false }
+            return context.now >= deadline
+        }
     }
 
     /// Ends an expired stream like a delete. Without room in the journal it stays, unseen, and is tried again at the next touch.
@@ -437,13 +441,13 @@ public actor StreamActor {
     /// Whether an access now goes beyond what a crash would keep; otherwise the access is noted and that is all.
     func renewalIsDue() -> Bool {
         guard case .timeToLive = image.configuration.expiry else { return false }
-        lastAccess = max(lastAccess, context.loop.wallNow)
-        return context.loop.wallNow > image.renewedUntil
+        lastAccess = max(lastAccess, context.now)
+        return context.now > image.renewedUntil
     }
 
     /// Records that the TTL is renewed until a little after now, so that the next accesses need no record.
     func journalRenewal(extra: Int64 = 0) -> Bool {
-        let until = context.loop.wallNow + image.configuration.expiry.renewalGrain + extra
+        let until = context.now + image.configuration.expiry.renewalGrain + extra
         let body = RecordBody.renew(until: until)
         guard context.journal.reserve(JournalRecord.paddedLength(body, payload: 0), urgent: true, now: context.loop.now) == .available
         else { return false }
@@ -524,7 +528,7 @@ public actor StreamActor {
             events = []
             for reader in listeners { reader.waiterIndex = -1 }
         }
-        lastAccess = max(lastAccess, context.loop.wallNow)
+        lastAccess = max(lastAccess, context.now)
         context.sink?.publish(publication, polls: woken, events: listeners, stream: self)
         if readerCount == 0 { context.liveTTL[id] = nil }
     }
@@ -559,15 +563,15 @@ public actor StreamActor {
         } else {
             return
         }
-        lastAccess = max(lastAccess, context.loop.wallNow)
+        lastAccess = max(lastAccess, context.now)
         if readerCount == 0 { context.liveTTL[id] = nil }
     }
 
     /// Keeps a stream with waiting readers renewed on disk; called about once a second.
     func renewWhileLive() {
         guard readerCount > 0, life == .present else { return }
-        lastAccess = max(lastAccess, context.loop.wallNow)
-        if image.renewedUntil < context.loop.wallNow + 2_000 { _ = journalRenewal(extra: 2_000) }
+        lastAccess = max(lastAccess, context.now)
+        if image.renewedUntil < context.now + 2_000 { _ = journalRenewal(extra: 2_000) }
     }
 
     // MARK: Memory

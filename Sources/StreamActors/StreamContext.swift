@@ -42,6 +42,7 @@ public final class StreamContext: @unchecked Sendable {
     public let limits: StoreLimits
     public let syncs: Bool
     public var sink: (any LiveSink)?
+    private var clock: ExpiryClock
 
     var descriptors: DescriptorCache
     var touched: [StreamActor] = []
@@ -64,8 +65,9 @@ public final class StreamContext: @unchecked Sendable {
 
     public init(
         loop: EventLoop, dispatcher: any Dispatcher, disk: any Disk, catalog: any Catalog, journal: Journal, streamsDirectory: String,
-        limits: StoreLimits, syncs: Bool
+        limits: StoreLimits, syncs: Bool, clock: ExpiryClock
     ) {
+        self.clock = clock
         self.loop = loop
         self.dispatcher = dispatcher
         self.disk = disk
@@ -75,6 +77,23 @@ public final class StreamContext: @unchecked Sendable {
         self.limits = limits
         self.syncs = syncs
         descriptors = DescriptorCache(capacity: limits.descriptorCache)
+    }
+
+    /// Expiry time, Unix milliseconds: what the moments in records are.
+    var now: Int64 { clock.now(loop.now) }
+    /// By which `Stream-Expires-At` is judged, Unix milliseconds.
+    var calendar: Int64 { clock.calendar(wall: loop.wallNow, loop.now) }
+    var clockReading: ExpiryClock.Reading { clock.reading(wall: loop.wallNow, loop.now) }
+
+    /// Compares the clocks; by how much the wall clock has jumped.
+    func observeClock() -> Int64? {
+        guard let jump = clock.observe(wall: loop.wallNow, loop.now) else { return nil }
+        let ahead = clock.drift
+        let state =
+            abs(ahead) <= ExpiryClock.tolerance
+            ? "it is right again" : "times to live go on without it, and no stream expires by it alone for an hour"
+        onNote("the wall clock has jumped by \(jump / 1000) s: \(state)")
+        return jump
     }
 
     /// Runs on the loop after each commit: every stream with something in the batch completes it.

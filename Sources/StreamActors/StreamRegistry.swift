@@ -50,6 +50,8 @@ public final class StreamRegistry: @unchecked Sendable {
     private var reaping = false
     private var reaperCursor: DueStream?
     private var evictionDue: Int64 = 0
+    /// The catalog does not know of the wall clock's last jump.
+    var clockHasJumped = false
 
     public init(context: StreamContext, recovered: Recovered) throws(CatalogFault) {
         self.context = context
@@ -246,7 +248,7 @@ public final class StreamRegistry: @unchecked Sendable {
         }
         let record = CreateRecord(
             name: parked.command.name,
-            configuration: StreamConfiguration(contentType: type, expiry: expiry, chunkSize: chunkSize), time: context.loop.wallNow,
+            configuration: StreamConfiguration(contentType: type, expiry: expiry, chunkSize: chunkSize), time: context.now,
             closed: request.closed, origin: origin)
         let count = messages?.storedLength ?? parked.content.count
         switch context.journal.reserve(JournalRecord.paddedLength(.create(record), payload: count), now: context.loop.now) {
@@ -310,6 +312,7 @@ public final class StreamRegistry: @unchecked Sendable {
     /// Called about once a second.
     public func tick() {
         for stream in Array(context.liveTTL.values) { context.loop.isolated(stream) { $0.renewWhileLive() } }
+        if context.observeClock() != nil { clockHasJumped = true }
         let orphans = context.orphans
         context.orphans = []
         for stream in orphans { context.loop.isolated(stream) { $0.reclaim() } }
@@ -327,7 +330,7 @@ public final class StreamRegistry: @unchecked Sendable {
     private func reap() {
         if reaping { return }
         reaping = true
-        let (context, now, after) = (context, context.loop.wallNow, reaperCursor)
+        let (context, now, after) = (context, max(context.now, context.calendar), reaperCursor)
         context.dispatcher.work {
             let due = (try? context.catalog.due(before: now, after: after, limit: 256)) ?? []
             context.dispatcher.post { self.expire(due) }
@@ -340,11 +343,11 @@ public final class StreamRegistry: @unchecked Sendable {
         for item in due where !context.deletedIDs.contains(item.id) {
             if let stream = table[item.name] {
                 context.loop.isolated(stream) {
-                    if $0.isExpired(at: context.loop.wallNow) {
+                    if $0.isExpired {
                         $0.expire()
                     } else if $0.image.isRetained {
                         $0.reclaim()
-                    } else {
+                    } else if $0.image.deadline != item.deadline {
                         // Renewed since; the next checkpoint moves its deadline in the catalog.
                         $0.markDirty()
                     }

@@ -29,6 +29,8 @@ public struct HTTPAnswer: Equatable, Sendable {
 
     public var isSuccess: Bool { (200...299).contains(status) }
     public var isTransient: Bool { HTTPStatus.isTransient(status) }
+    /// An absolute URL of HTTP; anything else in `Location` is none.
+    public var location: String? { self["location"].flatMap { $0.hasPrefix("http://") || $0.hasPrefix("https://") ? $0 : nil } }
     public var nextOffset: String? { self["stream-next-offset"] }
     public var isUpToDate: Bool { isTrue("stream-up-to-date") }
     public var isClosed: Bool { isTrue("stream-closed") }

@@ -55,6 +55,17 @@ public struct StreamAddress: Equatable, Sendable {
         return result
     }
 
+    /// Scheme and authority, in lower case.
+    public var origin: String { String(url[..<pathStart]).lowercased() }
+
+    /// The path without the query.
+    public var path: String { String(url[pathStart...].prefix { $0 != "?" }) }
+
+    private var pathStart: String.Index {
+        let authority = url.firstRange(of: "://")?.upperBound ?? url.startIndex
+        return url[authority...].firstIndex { $0 == "/" || $0 == "?" } ?? url.endIndex
+    }
+
     private static func isAbsolute(_ text: String) -> Bool {
         let scheme = text.prefix(8).lowercased()
         return scheme.hasPrefix("http://") || scheme == "https://"

@@ -1,5 +1,6 @@
 // The catalog: one entry per stream as of the last checkpoint. An interface, because the simulation keeps it in memory.
 
+import StreamRules
 import SystemPackage
 
 public struct CatalogFault: Error, Sendable, CustomStringConvertible {
@@ -19,8 +20,11 @@ public struct CatalogMark: Sendable, Equatable {
     /// No stream has had this id or a higher one, as of the checkpoint.
     public var nextStreamID: UInt64
     public var streamCount: Int
+    /// The clocks at the checkpoint.
+    public var clock: ExpiryClock.Reading?
 
-    public init(checkpointLSN: UInt64 = 0, nextStreamID: UInt64 = 1, streamCount: Int = 0) {
+    public init(checkpointLSN: UInt64 = 0, nextStreamID: UInt64 = 1, streamCount: Int = 0, clock: ExpiryClock.Reading? = nil) {
+        self.clock = clock
         self.checkpointLSN = checkpointLSN
         self.nextStreamID = nextStreamID
         self.streamCount = streamCount

@@ -5,6 +5,7 @@
 //     segments   u64 id, u64 base, big-endian → segment (SegmentMeta.swift), u32 CRC32C
 //     deadlines  u64 deadline with its sign bit turned, u64 id, big-endian → name                  ordered by deadline
 //     meta       "mark" → u64 checkpoint LSN, u64 next stream id, u64 number of streams
+//                         [i64 expiry time, i64 wall clock, i64 monotonic clock, string boot (ExpiryClock.Reading)]
 //
 // The key of a name is the name, if it is at most 480 bytes long (LMDB keys end at 511); else its first 440 bytes, a zero byte (which no
 // name contains), a 64-bit hash of the name and the stream's id. Names are compared whole, so a collision costs time and nothing else.
@@ -14,6 +15,7 @@
 
 import CLMDB
 import Glibc
+import StreamRules
 import SystemPackage
 
 public final class LMDBCatalog: Catalog, @unchecked Sendable {
@@ -125,7 +127,13 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             guard let lsn = try? reader.read(UInt64.self), let next = try? reader.read(UInt64.self),
                 let count = try? reader.read(UInt64.self)
             else { return nil }
-            return CatalogMark(checkpointLSN: lsn, nextStreamID: next, streamCount: Int(count))
+            var mark = CatalogMark(checkpointLSN: lsn, nextStreamID: next, streamCount: Int(count))
+            if let expiry = try? reader.read(Int64.self), let wall = try? reader.read(Int64.self),
+                let monotonic = try? reader.read(Int64.self), let boot = try? reader.readString()
+            {
+                mark.clock = ExpiryClock.Reading(expiry: expiry, wall: wall, monotonic: monotonic, boot: boot)
+            }
+            return mark
         }
         guard let mark else { return CatalogMark() }
         guard let mark else { throw CatalogFault("the catalog's mark is damaged") }
@@ -180,11 +188,18 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             if let newMark {
                 mark.checkpointLSN = newMark.checkpointLSN
                 mark.nextStreamID = newMark.nextStreamID
+                mark.clock = newMark.clock ?? mark.clock
             }
             var writer = ByteWriter()
             writer.put(mark.checkpointLSN)
             writer.put(mark.nextStreamID)
             writer.put(UInt64(max(0, mark.streamCount)))
+            if let clock = mark.clock {
+                writer.put(clock.expiry)
+                writer.put(clock.wall)
+                writer.put(clock.monotonic)
+                writer.put(clock.boot)
+            }
             try Self.put(transaction, self.meta, Array("mark".utf8), writer.bytes)
         }
     }

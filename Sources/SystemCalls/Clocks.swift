@@ -3,11 +3,19 @@
 import Glibc
 
 public enum Clocks {
-    /// Milliseconds since an arbitrary start; never goes back.
+    /// Milliseconds since the machine's start, suspends included; never goes back, and nobody sets it.
     public static func monotonicMilliseconds() -> Int64 {
         var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
+        clock_gettime(CLOCK_BOOTTIME, &time)
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    /// Tells one start of the machine from another; empty if the kernel does not say.
+    public static func bootID() -> [UInt8] {
+        guard let file = try? FileCalls.open("/proc/sys/kernel/random/boot_id", .readOnly) else { return [] }
+        var text = [UInt8](repeating: 0, count: 36)
+        let count = text.withUnsafeMutableBytes { buffer in (try? FileCalls.read(file.number, into: buffer, at: 0)) ?? 0 }
+        return Array(text.prefix(count))
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z; can be set back and forth by the administrator.

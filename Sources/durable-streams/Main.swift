@@ -14,7 +14,8 @@ struct DurableStreams: ParsableCommand {
             CommandGroup(
                 name: "Client",
                 subcommands: [
-                    CreateCommand.self, WriteCommand.self, ReadCommand.self, HeadCommand.self, CloseCommand.self, DeleteCommand.self,
+                    CreateCommand.self, WriteCommand.self, ReadCommand.self, HeadCommand.self, CloseCommand.self, ForkCommand.self,
+                    DeleteCommand.self,
                 ]),
         ])
 

@@ -93,7 +93,7 @@ final class ServerBench {
             recovered: JournalPosition())
         context = StreamContext(
             loop: loop, dispatcher: workers, disk: EmptyDisk(), catalog: EmptyCatalog(), journal: journal, streamsDirectory: "streams",
-            limits: StoreLimits(), syncs: false)
+            limits: StoreLimits(), syncs: false, clock: ExpiryClock(wall: loop.wallNow, monotonic: loop.now))
         registry = try StreamRegistry(context: context, recovered: Recovered())
         var limits = ServerLimits(Settings(mode: .dev), connections: 100)
         change(&limits)

@@ -240,10 +240,41 @@ import Testing
         #expect(problem.status == 400 && problem.text.contains(word) && problem.text.contains("expected"), "\(problem)")
     }
 
-    @Test(arguments: ["Stream-Forked-From: /v1/stream/b", "Stream-Fork-Offset: \(RouterTests.token)", "Stream-Fork-Sub-Offset: 1"])
-    func forksAreRefused(field: String) throws {
-        let problem = try problem("PUT", "/v1/stream/a", [field])
-        #expect(problem.status == 400 && problem.text.contains("Stream-Forked-From"))
+    @Test func forks() throws {
+        let from = "Stream-Forked-From: /v1/stream/a%20b/c%2Fd"
+        let name = Array("a b/c".utf8) + [StreamName.encodedSlash] + Array("d".utf8)
+        #expect(try Self.create([]).fork == nil)
+        #expect(try Self.create([from]).fork == ForkRequest(source: name, offset: nil, subOffset: 0))
+        #expect(
+            try Self.create([from, "Stream-Fork-Offset: 0000000000000000_0000000000000042"]).fork
+                == ForkRequest(source: name, offset: 42, subOffset: 0))
+        #expect(
+            try Self.create([from, "Stream-Fork-Offset: \(RouterTests.token)", "Stream-Fork-Sub-Offset: 9007199254740991"]).fork?.subOffset
+                == 9_007_199_254_740_991)
+        #expect(try Self.create([from, "Stream-Fork-Sub-Offset: 0"]).fork?.subOffset == 0)
+    }
+
+    @Test(
+        arguments: [
+            (["Stream-Forked-From:"], "Stream-Forked-From"), (["Stream-Forked-From: a"], "Stream-Forked-From"),
+            (["Stream-Forked-From: /v1/stream/"], "Stream-Forked-From"), (["Stream-Forked-From: v1/stream/b"], "Stream-Forked-From"),
+            (["Stream-Forked-From: http://example.org/v1/stream/b"], "Stream-Forked-From"),
+            (["Stream-Forked-From: /v1/stream/b?x"], "Stream-Forked-From"), (["Stream-Forked-From: /v1/stream/b#x"], "Stream-Forked-From"),
+            (["Stream-Forked-From: /v1/stream/../b"], "Stream-Forked-From"), (["Stream-Forked-From: /v1/stream/%zz"], "Stream-Forked-From"),
+            (["Stream-Forked-From: /v1/stream/__ds/x"], "Stream-Forked-From"),
+            (["Stream-Forked-From: /v1/stream/b", "Stream-Forked-From: /v1/stream/b"], "Stream-Forked-From is given twice"),
+            (["Stream-Fork-Offset: \(RouterTests.token)"], "Stream-Forked-From"), (["Stream-Fork-Sub-Offset: 1"], "Stream-Forked-From"),
+            (["Stream-Fork-Sub-Offset: "], "Stream-Forked-From"),
+        ]
+            + ["", "-1", "now", "1", "0000000000000000-0000000000000001", "0000000000000001_0000000000000001"].map {
+                (["Stream-Forked-From: /v1/stream/b", "Stream-Fork-Offset: \($0)"], "Stream-Fork-Offset")
+            }
+            + ["", "-1", "+1", "01", "1.0", "1e3", "x", "9007199254740992"].map {
+                (["Stream-Forked-From: /v1/stream/b", "Stream-Fork-Sub-Offset: \($0)"], "Stream-Fork-Sub-Offset")
+            })
+    func refusedForks(fields: [String], word: String) throws {
+        let problem = try problem("PUT", "/v1/stream/a", fields)
+        #expect(problem.status == 400 && problem.text.contains(word), "\(problem)")
     }
 
     @Test(arguments: [

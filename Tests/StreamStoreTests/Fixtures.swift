@@ -8,13 +8,14 @@ import Testing
 
 extension RecordBody {
     static func create(
-        _ name: String, type: String = "text/plain", expiry: Expiry = .never, chunk: UInt32 = 1000, time: Int64 = 1, closed: Bool = false
+        _ name: String, type: String = "text/plain", expiry: Expiry = .never, chunk: UInt32 = 1000, time: Int64 = 1, closed: Bool = false,
+        origin: ForkOrigin? = nil
     ) -> RecordBody {
         .create(
             CreateRecord(
                 name: Array(name.utf8),
                 configuration: StreamConfiguration(contentType: ContentType(type), expiry: expiry, chunkSize: chunk),
-                time: time, closed: closed))
+                time: time, closed: closed, origin: origin))
     }
 
     static func append(at position: UInt64, time: Int64 = 2, closes: Bool = false, sequence: String? = nil, producer: ProducerStamp? = nil)
@@ -27,10 +28,10 @@ extension RecordBody {
     var fields: String {
         switch self {
         case .create(let record):
-            "create \(record.name) \(record.configuration.contentType.bytes) \(record.configuration.expiry) \(record.configuration.chunkSize) \(record.time) \(record.closed)"
+            "create \(record.name) \(record.configuration.contentType.bytes) \(record.configuration.expiry) \(record.configuration.chunkSize) \(record.time) \(record.closed) \(String(describing: record.origin))"
         case .append(let record):
             "append \(record.position) \(record.time) \(record.closes) \(String(describing: record.sequence)) \(String(describing: record.producer))"
-        case .delete(let time): "delete \(time)"
+        case .delete(let record): "delete \(record)"
         case .renew(let until): "renew \(until)"
         }
     }
@@ -123,7 +124,7 @@ struct Seen: Equatable, CustomStringConvertible {
         applied = image.appliedLSN
         let producers = image.state.producers.map { "\($0.key):\($0.value.epoch):\($0.value.sequence)" }.sorted()
         details =
-            "\(image.configuration.contentType.text) \(image.configuration.expiry) \(image.configuration.chunkSize) \(image.createdAt) \(image.renewedUntil) \(image.state.tail) \(String(describing: image.state.closedBy)) \(String(describing: image.state.lastSequence)) \(producers) \(image.state.chunks) \(image.flushed) \(image.tail.end) \(image.sealed) \(image.active)"
+            "\(image.configuration.contentType.text) \(image.configuration.expiry) \(image.configuration.chunkSize) \(image.createdAt) \(image.renewedUntil) \(image.state.tail) \(String(describing: image.state.closedBy)) \(String(describing: image.state.lastSequence)) \(producers) \(image.state.chunks) \(image.flushed) \(image.tail.end) \(image.sealed) \(image.active) \(String(describing: image.origin)) \(image.forks) \(image.isRetained) \(image.cutsAtStart)"
     }
 
     var description: String { "#\(id) \(name) \"\(content)\" closed \(closed) applied \(applied) \(details)" }

@@ -12,7 +12,14 @@ private let bodies: [RecordBody] = [
     .append(at: 0), .append(at: .max, time: -5, closes: true), .append(at: 1, sequence: ""), .append(at: 1, sequence: "0001"),
     .append(at: 2, producer: ProducerStamp(id: [], epoch: 0, sequence: 0)),
     .append(at: 3, closes: true, sequence: "s", producer: ProducerStamp(id: Array("producer".utf8), epoch: .max, sequence: .max)),
-    .delete(DeleteRecord(time: 0)), .delete(time: -1), .renew(until: .max),
+    .delete(DeleteRecord(time: 0)), .delete(DeleteRecord(time: -1, retains: true)), .delete(DeleteRecord(time: 3, sourceID: .max)),
+    .renew(until: .max),
+    .create(
+        "fork",
+        origin: ForkOrigin(sourceID: 1, source: Array("from".utf8), offset: 2, offsetWasGiven: true, subOffset: 3, position: 4, lastCut: 0)),
+    .create(
+        "fork 2", closed: true,
+        origin: ForkOrigin(sourceID: .max, source: [], offset: 0, offsetWasGiven: false, subOffset: 0, position: .max, lastCut: .max)),
 ]
 
 @Suite struct JournalRecordTests {

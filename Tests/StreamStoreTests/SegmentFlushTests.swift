@@ -35,7 +35,8 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
         _ disk: MemoryDisk, _ active: SegmentMeta, _ bytes: [UInt8], pieces: Int = 1000, segmentSize: Int = 1000, syncs: Bool = true
     ) throws -> SegmentFlush.Result {
         try SegmentFlush(
-            disk: disk, root: root, stream: 0x13f, active: active, bytes: slices(bytes, pieces: pieces), segmentSize: segmentSize,
+            disk: disk, root: root, stream: 0x13f, active: active, isFirst: active.end == 0, bytes: slices(bytes, pieces: pieces),
+            segmentSize: segmentSize,
             syncs: syncs
         ).run()
     }
