@@ -70,9 +70,9 @@ public final class ServerRuntime {
         signals = nil
         let pending = PendingSignals()
         signals = try SignalSource(blocked, on: loop) { pending.action($0) }
-        catalog = try LMDBCatalog(directory: directory.catalog, syncs: syncs)
         let disk = SystemDisk()
         let logger = logger
+        catalog = try LMDBCatalog(directory: directory.catalog, syncs: syncs) { logger.notice("\($0)") }
         var lastProgress = Clocks.monotonicMilliseconds()
         var recovery = Recovery(disk: disk, journal: directory.journal, catalog: catalog) { fraction in
             let now = Clocks.monotonicMilliseconds()

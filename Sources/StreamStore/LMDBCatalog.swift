@@ -10,54 +10,67 @@
 // The key of a name is the name, if it is at most 480 bytes long (LMDB keys end at 511); else its first 440 bytes, a zero byte (which no
 // name contains), a 64-bit hash of the name and the stream's id. Names are compared whole, so a collision costs time and nothing else.
 //
-// @unchecked Sendable: LMDB environments may be shared by threads; transactions are not tied to threads (MDB_NOTLS), each lives within one call;
-// `closed` and the handles are written before the object is shared and in `close`, after which nothing is called.
+// LMDB keeps the pages that a commit frees. When most of the file is such pages, it is replaced by a copy without them
+// (LMDBCatalog+Compaction.swift); readers do not notice.
+//
+// @unchecked Sendable: the environment in use and the writer's state stand behind their mutexes, the rest does not change after `init`;
+// `close` comes last.
 
 import CLMDB
 import Glibc
 import StreamRules
+import Synchronization
 import SystemPackage
 
 public final class LMDBCatalog: Catalog, @unchecked Sendable {
-    private let environment: OpaquePointer
-    private var names: MDB_dbi = 0
-    private var ids: MDB_dbi = 0
-    private var segments: MDB_dbi = 0
-    private var deadlines: MDB_dbi = 0
-    private var meta: MDB_dbi = 0
-    private var closed = false
+    /// In the order in which they are opened.
+    static let databases = ["names", "ids", "segments", "deadlines", "meta"]
 
-    /// Address space, not memory or disk: the file grows with its content.
-    private static let mapSize = 1 << 40
+    let directory: String
+    let syncs: Bool
+    let onNote: @Sendable (String) -> Void
+    /// Called before each step of a compaction; what it throws takes the step's place. For tests, set before anything is committed.
+    var beforeCompactionStep: (CompactionStep) throws(CatalogFault) -> Void = { (_: CompactionStep) in }
+    /// Whoever reads or writes holds the environment that stands here when the transaction begins; nil: closed.
+    private let current: Mutex<CatalogEnvironment?>
+    private let writing = Mutex(CompactionPause())
+    private let names: MDB_dbi
+    private let ids: MDB_dbi
+    private let segments: MDB_dbi
+    private let deadlines: MDB_dbi
+    private let meta: MDB_dbi
 
-    public init(directory: String, syncs: Bool) throws(CatalogFault) {
-        var handle: OpaquePointer?
-        try Self.check(mdb_env_create(&handle), "create an LMDB environment")
-        environment = handle!
-        try Self.check(mdb_env_set_maxdbs(environment, 8), "set up the catalog")
-        try Self.check(mdb_env_set_mapsize(environment, Self.mapSize), "set up the catalog")
-        let flags = UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD) | (syncs ? 0 : UInt32(MDB_NOSYNC))
-        try Self.check(mdb_env_open(environment, directory, flags, 0o640), "open the catalog in \(directory)")
-        try write { (transaction) throws(CatalogFault) in
-            func open(_ name: String) throws(CatalogFault) -> MDB_dbi {
-                var database: MDB_dbi = 0
-                try Self.check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE), &database), "open the catalog's \(name)")
-                return database
-            }
-            names = try open("names")
-            ids = try open("ids")
-            segments = try open("segments")
-            deadlines = try open("deadlines")
-            meta = try open("meta")
+    /// `onNote` is told what an operator may want to know.
+    public init(directory: String, syncs: Bool, onNote: @escaping @Sendable (String) -> Void = { _ in }) throws(CatalogFault) {
+        self.directory = directory
+        self.syncs = syncs
+        self.onNote = onNote
+        Self.removeUnfinishedCopy(in: directory)
+        let opened = try CatalogEnvironment(directory, databases: Self.databases, flags: syncs ? 0 : MDB_NOSYNC)
+        names = opened.databases[0]
+        ids = opened.databases[1]
+        segments = opened.databases[2]
+        deadlines = opened.databases[3]
+        meta = opened.databases[4]
+        current = Mutex(opened)
+    }
+
+    public func close() {
+        current.withLock {
+            precondition($0 != nil, "closed twice")
+            $0 = nil
         }
     }
 
-    deinit { if !closed { mdb_env_close(environment) } }
+    var environment: CatalogEnvironment {
+        guard let environment = current.withLock({ $0 }) else { preconditionFailure("the catalog is used after it was closed") }
+        return environment
+    }
 
-    public func close() {
-        precondition(!closed, "closed twice")
-        closed = true
-        mdb_env_close(environment)
+    /// From now on transactions begin in `next`; those under way go on in the environment they began in.
+    func use(_ next: CatalogEnvironment) {
+        precondition(next.databases == environment.databases, "LMDB has numbered the databases in another way")
+        current.withLock { $0 = next }
     }
 
     // MARK: Reading
@@ -308,7 +321,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
 
     // MARK: LMDB
 
-    private static func check(_ code: Int32, _ action: String) throws(CatalogFault) {
+    static func check(_ code: Int32, _ action: String) throws(CatalogFault) {
         if code != 0 {
             throw CatalogFault(
                 "cannot \(action): \(String(cString: mdb_strerror(code)))",
@@ -317,22 +330,27 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     }
 
     private func read<Value>(_ body: (OpaquePointer) throws(CatalogFault) -> Value) throws(CatalogFault) -> Value {
+        let environment = environment
+        defer { withExtendedLifetime(environment) {} }
         var transaction: OpaquePointer?
-        try Self.check(mdb_txn_begin(environment, nil, UInt32(MDB_RDONLY), &transaction), "read the catalog")
+        try Self.check(mdb_txn_begin(environment.handle, nil, UInt32(MDB_RDONLY), &transaction), "read the catalog")
         defer { mdb_txn_abort(transaction) }
         return try body(transaction!)
     }
 
     private func write(_ body: (OpaquePointer) throws(CatalogFault) -> Void) throws(CatalogFault) {
-        var transaction: OpaquePointer?
-        try Self.check(mdb_txn_begin(environment, nil, 0, &transaction), "write the catalog")
-        do {
-            try body(transaction!)
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
+        try writing.withLock { (pause) throws(CatalogFault) in
+            var transaction: OpaquePointer?
+            try Self.check(mdb_txn_begin(environment.handle, nil, 0, &transaction), "write the catalog")
+            do throws(CatalogFault) {
+                try body(transaction!)
+            } catch {
+                mdb_txn_abort(transaction)
+                throw error
+            }
+            try Self.check(mdb_txn_commit(transaction), "commit the catalog")
+            try compactIfSparse(&pause)
         }
-        try Self.check(mdb_txn_commit(transaction), "commit the catalog")
     }
 
     private static func withValue<Value>(_ bytes: [UInt8], _ body: (inout MDB_val) -> Value) -> Value {
