@@ -2,6 +2,7 @@
 //
 // A flush writes [flushed, to) and makes it durable, files and directories included, before it reports. So the catalog may name the bytes
 // as soon as the flush is done, and a flush has no memory: what a failed one left behind lies past the end that the catalog knows.
+// The directory of a shard goes with its last stream, so a flush that makes a stream's directory may find its parent just removed.
 // A segment is sealed at the first cut that lies `segmentSize` or more after its base; chunks therefore never cross a segment.
 
 import Glibc
@@ -38,12 +39,22 @@ public struct SegmentFlush: Sendable {
     }
 
     public func run() throws(Errno) -> Result {
+        do throws(Errno) {
+            if isFirst { try makeDirectories() }
+            return try write()
+        } catch {
+            // Nobody knows yet that the stream has files, so nobody would remove them with it.
+            if isFirst { StreamFiles.remove(disk: disk, root: root, stream: stream, bases: []) }
+            throw error
+        }
+    }
+
+    private func write() throws(Errno) -> Result {
         var active = active
         var sealed: [SegmentMeta] = []
         var index = 0
         var offset = 0
         let directory = root + "/" + SegmentFile.directory(stream: stream)
-        if isFirst { try makeDirectories() }
         let end = active.end + UInt64(bytes.reduce(0) { $0 + $1.count })
         while active.end < end {
             // Where this segment stops: at the first cut that makes it large enough.
@@ -82,16 +93,31 @@ public struct SegmentFlush: Sendable {
 
     private func makeDirectories() throws(Errno) {
         let shard = root + "/" + SegmentFile.shard(stream)
-        try disk.makeDirectory(shard)
-        try disk.makeDirectory(root + "/" + SegmentFile.directory(stream: stream))
+        try makeDirectory(in: shard)
+        // With a directory in it, the shard's stays.
         if syncs {
             try disk.syncDirectory(shard)
             try disk.syncDirectory(root)
         }
     }
+
+    /// Each further attempt needs another stream of the shard whose removal has come between the two calls and emptied it.
+    private static let attempts = 100
+
+    private func makeDirectory(in shard: String) throws(Errno) {
+        for _ in 1..<Self.attempts {
+            try disk.makeDirectory(shard)
+            do throws(Errno) {
+                try disk.makeDirectory(root + "/" + SegmentFile.directory(stream: stream))
+                return
+            } catch { if error != .noSuchFileOrDirectory { throw error } }
+        }
+        throw .noSuchFileOrDirectory
+    }
 }
 
-/// Removing a stream's files, on a disk worker. What a crash leaves over is found by `StreamFiles.sweep` at the next start.
+/// Removing a stream's files, on a disk worker. What a crash leaves over, or brings back because no removal is synced, is found by
+/// `StreamFiles.sweep` at the next start.
 public enum StreamFiles {
     public static func remove(disk: any Disk, root: String, stream: UInt64, bases: [UInt64]) {
         let directory = root + "/" + SegmentFile.directory(stream: stream)
@@ -100,13 +126,17 @@ public enum StreamFiles {
             for name in left { try? disk.unlink(directory + "/" + name) }
         }
         try? disk.removeDirectory(directory)
+        // Refused while another stream is in it.
+        try? disk.removeDirectory(root + "/" + SegmentFile.shard(stream))
     }
 
-    /// Removes the directories of streams for which `exists` says no. Returns how many.
+    /// Removes the directories of streams for which `exists` says no, and those of shards without streams. Returns how many streams.
     public static func sweep(disk: any Disk, root: String, exists: (UInt64) throws -> Bool) rethrows -> Int {
         var removed = 0
         for shard in (try? disk.list(root)) ?? [] {
-            for name in (try? disk.list(root + "/" + shard)) ?? [] {
+            let names = (try? disk.list(root + "/" + shard)) ?? []
+            if names.isEmpty { try? disk.removeDirectory(root + "/" + shard) }
+            for name in names {
                 guard let stream = UInt64(name, radix: 16), try !exists(stream) else { continue }
                 remove(disk: disk, root: root, stream: stream, bases: [])
                 removed += 1

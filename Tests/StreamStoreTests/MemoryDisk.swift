@@ -38,7 +38,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     var names: [String: Inode] = [:]
     var syncedNames: [String: Inode] = [:]
-    var directories: Set<String> = ["/"]
+    var directories: Set<String> = ["/data/journal", "/data/streams"]
     var log: [Done] = []
     /// What a call fails with, instead of doing anything.
     var fault: (Call, String) -> Errno? = { _, _ in nil }
@@ -89,7 +89,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
             if access == .createNew { throw .fileExists }
             return File(disk: self, path: path, inode: inode)
         }
-        if access == .readOnly || access == .readWrite { throw .noSuchFileOrDirectory }
+        if access == .readOnly || access == .readWrite || !directories.contains(Self.parent(path)) { throw .noSuchFileOrDirectory }
         let inode = Inode()
         names[path] = inode
         changed(log.last!)
@@ -98,7 +98,9 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func makeDirectory(_ path: String) throws(Errno) {
         try check(.makeDirectory, path)
+        guard directories.contains(Self.parent(path)) else { throw .noSuchFileOrDirectory }
         directories.insert(path)
+        changed(log.last!)
     }
 
     func syncDirectory(_ path: String) throws(Errno) {
@@ -123,8 +125,11 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func removeDirectory(_ path: String) throws(Errno) {
         try check(.removeDirectory, path)
-        if names.keys.contains(where: { $0.hasPrefix(path + "/") }) { throw .directoryNotEmpty }
+        if names.keys.contains(where: { $0.hasPrefix(path + "/") }) || directories.contains(where: { $0.hasPrefix(path + "/") }) {
+            throw .directoryNotEmpty
+        }
         guard directories.remove(path) != nil else { throw .noSuchFileOrDirectory }
+        changed(log.last!)
     }
 
     func list(_ path: String) throws(Errno) -> [String] {

@@ -1,4 +1,6 @@
 import StreamRules
+import Synchronization
+import SystemCalls
 import SystemPackage
 import Testing
 
@@ -166,5 +168,118 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
         #expect(disk.names.count == 2)
         #expect(StreamFiles.sweep(disk: disk, root: root) { $0 != 0x13f } == 1)
         #expect(disk.names.keys.sorted() == ["\(root)/3f/notes"] && !disk.directories.contains(directory))
+        #expect(disk.directories.contains("\(root)/3f"), "what is not ours stays, and where it is")
+    }
+
+    /// The shard's directory goes with its last stream, and with a crash in between at the next start.
+    @Test func theLastStreamOfAShard() throws {
+        let disk = MemoryDisk()
+        let empty = disk.directories
+        for stream in [0x13f, 0x23f] as [UInt64] { try flushOne(disk, stream) }
+        StreamFiles.remove(disk: disk, root: root, stream: 0x13f, bases: [0])
+        #expect(disk.directories == empty.union(["\(root)/3f", "\(root)/3f/000000000000023f"]))
+        disk.fault = { call, path in call == .removeDirectory && path == "\(root)/3f" ? .ioError : nil }
+        StreamFiles.remove(disk: disk, root: root, stream: 0x23f, bases: [0])
+        #expect(disk.directories == empty.union(["\(root)/3f"]) && disk.names.isEmpty)
+        disk.fault = { _, _ in nil }
+        #expect(StreamFiles.sweep(disk: disk, root: root) { _ in true } == 0)
+        #expect(disk.directories == empty)
+    }
+
+    private func flushOne(_ disk: any Disk, root: String = "/data/streams", _ stream: UInt64, count: Int = 10) throws {
+        _ = try SegmentFlush(
+            disk: disk, root: root, stream: stream, active: SegmentMeta(base: 0),
+            bytes: slices([UInt8](repeating: 1, count: count), pieces: 1000),
+            segmentSize: 1000, syncs: true
+        ).run()
+    }
+
+    /// Another stream's removal takes the shard's directory away before the flush has made its own in it, again and again.
+    @Test func theShardGoesMeanwhile() throws {
+        let disk = MemoryDisk()
+        let empty = disk.directories
+        for times in [1, 2, 50, 98] {
+            var left = times
+            disk.changed = { done in
+                guard done.call == .makeDirectory, done.path == "\(root)/3f", left > 0 else { return }
+                left -= 1
+                StreamFiles.remove(disk: disk, root: root, stream: 0x23f, bases: [0])
+            }
+            disk.log = []
+            try flushOne(disk, 0x13f)
+            #expect(left == 0 && disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.synced.count == 10, "\(times) times")
+            #expect(
+                disk.log.suffix(6).map { $0.call } == [.syncDirectory, .syncDirectory, .open, .write, .syncData, .syncDirectory]
+                    && disk.log.count >= 7 + 2 * times)
+            StreamFiles.remove(disk: disk, root: root, stream: 0x13f, bases: [0])
+            #expect(disk.directories == empty && disk.names.isEmpty)
+        }
+        // Not for ever.
+        var calls = 0
+        disk.changed = { done in
+            guard done.call == .makeDirectory else { return }
+            calls += 1
+            disk.directories.remove(done.path)
+        }
+        #expect(throws: Errno.noSuchFileOrDirectory) { try flushOne(disk, 0x13f) }
+        #expect(calls > 90 && calls <= 100)
+        // A missing root is no race, and no reason to make one.
+        disk.changed = { _ in }
+        disk.directories = ["/data"]
+        #expect(throws: Errno.noSuchFileOrDirectory) { try flushOne(disk, 0x13f) }
+    }
+
+    /// On a full disk nothing of a stream's first flush is left behind; of a later one, only what lies past the known end.
+    @Test func aFailedFirstFlushLeavesNothing() throws {
+        var succeeded = 0
+        for step in 0..<20 {
+            let disk = MemoryDisk()
+            let empty = disk.directories
+            var calls = 0
+            disk.fault = { call, _ in
+                // Removing needs no space.
+                if call == .unlink || call == .removeDirectory || call == .list { return nil }
+                calls += 1
+                return calls > step ? .noSpace : nil
+            }
+            do {
+                try flushOne(disk, 0x13f, count: 2500)
+                succeeded += 1
+            } catch { #expect(disk.directories == empty && disk.names.isEmpty, "step \(step)") }
+        }
+        #expect(succeeded > 0 && succeeded < 15)
+        let disk = MemoryDisk()
+        let first = try flush(disk, SegmentMeta(base: 0), [1, 2, 3])
+        disk.fault = { call, _ in call == .syncData ? .noSpace : nil }
+        #expect(throws: Errno.noSpace) { try flush(disk, first.active, [4]) }
+        #expect(disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.synced == [1, 2, 3])
+    }
+
+    /// Streams of one shard, made and removed by several threads on a real file system.
+    @Test func flushesAndRemovalsAtOnce() throws {
+        let folder = TemporaryDirectory()
+        let path = folder.path
+        let faults = Mutex<[String]>([])
+        let threads = (0..<4).map { (thread: UInt64) in
+            Processes.startThread(named: "flush-\(thread)") {
+                for round in 0..<300 as Range<UInt64> {
+                    let stream = (thread << 32 | round) << 8 | 0x3f
+                    do {
+                        _ = try SegmentFlush(
+                            disk: SystemDisk(), root: path, stream: stream, active: SegmentMeta(base: 0),
+                            bytes: slices([1, 2, 3], pieces: 2),
+                            segmentSize: 1000, syncs: false
+                        ).run()
+                        let file = try SystemDisk().open(
+                            "\(path)/\(SegmentFile.directory(stream: stream))/\(SegmentFile.name(base: 0))", .readOnly)
+                        if try file.size() != 3 { throw Errno.ioError }
+                    } catch { faults.withLock { $0.append("\(stream): \(error)") } }
+                    StreamFiles.remove(disk: SystemDisk(), root: path, stream: stream, bases: [0])
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(faults.withLock { $0 } == [])
+        #expect(try SystemDisk().list(folder.path) == [])
     }
 }
