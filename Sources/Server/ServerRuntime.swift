@@ -188,10 +188,11 @@ public final class ServerRuntime {
         return exitCode
     }
 
-    /// Once a second: TTLs, the reaper, eviction.
+    /// Once a second: TTLs, the reaper, eviction, the journal's spare files.
     private func tick() {
         loop.schedule(after: 1000) { [self] in
             registry.tick()
+            context.journal.trim()
             tick()
         }
     }

@@ -8,6 +8,9 @@
 // Invariants: at most one batch is in flight; LSNs have no gaps; a record is taken only when `reserve` found room for it; after a
 // failure nothing is submitted or committed any more.
 //
+// A busy journal keeps a file to write anew and prepares the next one ahead. After some seconds without a record it goes back to what it
+// started with: one file of the usual size (`trim`).
+//
 // @unchecked Sendable: used on the reactor only (its completions come back through `Dispatcher.post`).
 
 import Glibc
@@ -27,8 +30,15 @@ public final class Journal: @unchecked Sendable {
         var number: UInt64
         var salt: UInt64
         var file: any DiskFile
-        var offset: Int
+        var offset = JournalFile.headerLength
         var size: Int
+
+        init(_ prepared: Prepared) {
+            number = prepared.number
+            salt = prepared.salt
+            file = prepared.file
+            size = prepared.size
+        }
     }
     private struct Prepared: Sendable {
         let number: UInt64
@@ -63,6 +73,10 @@ public final class Journal: @unchecked Sendable {
     private var nextBatch: UInt64
     private var old: [LiveFile]
     private var recyclable: [UInt64] = []
+    /// Up to here a checkpoint covers the records.
+    private var releasedLSN: UInt64
+    private var bytesAtLastTrim = 0
+    private var quietTrims = 0
     /// The gathered batch goes to the next file, because the current one has no room for it.
     private var rollBefore = false
 
@@ -98,6 +112,7 @@ public final class Journal: @unchecked Sendable {
         committedLSN = recovered.lastLSN
         nextBatch = recovered.lastBatch + 1
         old = recovered.files
+        releasedLSN = recovered.files.isEmpty ? recovered.lastLSN : 0
         if syncs {
             // The server before this one may have ended between a write and its sync; what recovery has read must stay.
             for file in recovered.files {
@@ -108,8 +123,7 @@ public final class Journal: @unchecked Sendable {
         let first = max(number, recovered.highestNumber + 1)
         let prepared = try Self.prepare(
             disk: disk, directory: directory, number: first, recycling: nil, size: fileSize, syncs: syncs)
-        current = Current(
-            number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+        current = Current(prepared)
         nextNumber = first + 1
     }
 
@@ -157,8 +171,7 @@ public final class Journal: @unchecked Sendable {
         if rollBefore {
             guard let prepared = next else { return }
             old.append(LiveFile(number: current.number, size: current.size, lastLSN: gathering.firstLSN - 1))
-            current = Current(
-                number: prepared.number, salt: prepared.salt, file: prepared.file, offset: JournalFile.headerLength, size: prepared.size)
+            current = Current(prepared)
             next = nil
             rollBefore = false
         }
@@ -278,23 +291,75 @@ public final class Journal: @unchecked Sendable {
     /// Drops the files whose records are all covered by a checkpoint. One is kept to be written anew.
     public func release(through lsn: UInt64) {
         needsCheckpoint = false
+        releasedLSN = max(releasedLSN, lsn)
         defer { onRoom() }
         var removed: [UInt64] = []
         while let first = old.first, first.lastLSN <= lsn {
             old.removeFirst()
             if first.size == fileSize && recyclable.isEmpty { recyclable.append(first.number) } else { removed.append(first.number) }
         }
-        if removed.isEmpty { return }
-        let (disk, directory, numbers) = (disk, directory, removed)
+        remove(removed)
+    }
+
+    /// `file` is closed behind the removal: with the last close of a file its space is given back, which takes time.
+    private func remove(_ numbers: [UInt64], _ file: (any DiskFile)? = nil) {
+        if numbers.isEmpty { return }
+        let (disk, directory) = (disk, directory)
         dispatcher.work {
             for number in numbers { try? disk.unlink(directory + "/" + JournalFile.name(number)) }
+            withExtendedLifetime(file) {}
+        }
+    }
+
+    /// Calls of `trim` without a record in between, after which the journal counts as idle. A server that gets a record now and then is not:
+    /// giving a file back and allocating another costs more than keeping it.
+    static let trimsUntilIdle = 4
+
+    /// Gives back the files that an idle server does not need, one step at a time. Called about once a second.
+    ///
+    ///     [old][old]  [current: half full]  [next]  [spare]
+    ///                 ──checkpoint──▶  [current: half full]  [next]  [spare]  ──▶  [current: empty]
+    public func trim() {
+        quietTrims = bytesSubmitted == bytesAtLastTrim ? min(quietTrims + 1, Self.trimsUntilIdle) : 0
+        bytesAtLastTrim = bytesSubmitted
+        guard quietTrims == Self.trimsUntilIdle, isIdle, !preparing, failure == nil else { return }
+        remove(recyclable)
+        recyclable = []
+        if old.isEmpty, next == nil, current.size == fileSize { return }
+        guard old.isEmpty, releasedLSN == lastLSN else {
+            // Deletes that came while a checkpoint ran may be in the catalog and yet behind its mark; nothing else asks for another one.
+            // If checkpoints fail, the next one in turn has to do.
+            needsCheckpoint = !checkpointFails
+            return
+        }
+        if let prepared = next {
+            next = nil
+            rollBefore = false
+            if prepared.size == fileSize {
+                let (number, file) = (current.number, current.file)
+                current = Current(prepared)
+                remove([number], file)
+            } else {
+                // For a record that never came.
+                remove([prepared.number], prepared.file)
+            }
+            onRoom()
+        } else {
+            prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds())
         }
     }
 
     /// Removes every file, after a checkpoint that covers all records; called when the server ends.
     public func removeAllFiles() throws(Errno) {
         precondition(isIdle, "the journal is in use")
-        for name in try disk.list(directory) where JournalFile.number(of: name) != nil { try disk.unlink(directory + "/" + name) }
+        for name in try disk.list(directory) where JournalFile.number(of: name) != nil {
+            do throws(Errno) {
+                try disk.unlink(directory + "/" + name)
+            } catch {
+                // A disk worker may be removing it.
+                if error != .noSuchFileOrDirectory { throw error }
+            }
+        }
         if syncs { try disk.syncDirectory(directory) }
     }
 }

@@ -324,6 +324,153 @@ private final class Bench {
         }
     }
 
+    /// Sizes of the journal's files.
+    private func sizes(_ disk: MemoryDisk) -> [Int] { disk.names.keys.sorted().map { disk.names[$0]!.bytes.count } }
+
+    /// As a server does it once a second, with a checkpoint when one is wanted. - Returns: checkpoints.
+    @discardableResult
+    private func idle(_ bench: Bench, _ catalog: MemoryCatalog, seconds: Int = 10) -> Int {
+        var checkpoints = 0
+        for _ in 0..<seconds {
+            bench.journal.trim()
+            if bench.journal.needsCheckpoint {
+                checkpoints += 1
+                catalog.commit([], mark: CatalogMark(checkpointLSN: bench.journal.committedLSN, nextStreamID: 1))
+                bench.journal.release(through: bench.journal.committedLSN)
+            }
+            bench.steps.runAll()
+        }
+        return checkpoints
+    }
+
+    /// Whatever was written, and whether the last checkpoint covers it or not.
+    @Test(
+        arguments: [[10], [600_000], [700_000, 700_000, 700_000], [10 << 20], [900_000, 3 << 20], [2 << 20, 10]],
+        [0, 1, 2])
+    func anIdleJournalIsAsSmallAsANewOne(records: [Int], covered: Int) throws {
+        let bench = try Bench()
+        let new = sizes(bench.disk)
+        let catalog = MemoryCatalog()
+        #expect(new == [1 << 20])
+        for round in 0..<3 {
+            for size in records { bench.addInTheEnd(size) }
+            // By none, by one that came too early, by all.
+            let lsn = covered == 0 ? 0 : bench.journal.committedLSN - (covered == 1 ? 1 : 0)
+            if lsn > 0 {
+                catalog.commit([], mark: CatalogMark(checkpointLSN: lsn, nextStreamID: 1))
+                bench.journal.release(through: lsn)
+                bench.steps.runAll()
+            }
+            #expect(idle(bench, catalog) <= 1)
+            #expect(sizes(bench.disk) == new, "round \(round)")
+            #expect(try recover(bench.disk, catalog).position.lastLSN == bench.journal.committedLSN)
+            // Nothing is left to do.
+            bench.disk.log = []
+            #expect(idle(bench, catalog) == 0 && bench.disk.log.isEmpty)
+        }
+    }
+
+    @Test func anActiveJournalKeepsItsFiles() throws {
+        let bench = try Bench()
+        for _ in 0..<3 { bench.addInTheEnd(700_000) }
+        bench.journal.release(through: bench.journal.committedLSN)
+        bench.steps.runAll()
+        let names = bench.disk.names.keys.sorted()
+        #expect(names.count > 2, "one in use, one prepared, one to be written anew")
+        for second in 0..<50 {
+            if second % Journal.trimsUntilIdle == 0 { bench.addInTheEnd(10) }
+            bench.journal.trim()
+            bench.steps.runAll()
+            #expect(!bench.journal.needsCheckpoint && bench.disk.names.keys.sorted() == names)
+        }
+        // A batch that is on its way to the disk is a record, too.
+        #expect(bench.add(10) == .available)
+        for _ in 0..<10 { bench.journal.trim() }
+        bench.journal.submit()
+        for _ in 0..<10 { bench.journal.trim() }
+        #expect(!bench.journal.needsCheckpoint)
+        bench.steps.runAll()
+        #expect(bench.disk.names.keys.sorted() == names && bench.journal.isIdle)
+    }
+
+    /// A checkpoint that fails is not asked for again and again.
+    @Test func idleWhileCheckpointsFail() throws {
+        let bench = try Bench()
+        for _ in 0..<3 { bench.addInTheEnd(700_000) }
+        for _ in 0..<Journal.trimsUntilIdle { bench.journal.trim() }
+        #expect(bench.journal.needsCheckpoint == false, "the second had records")
+        bench.journal.trim()
+        #expect(bench.journal.needsCheckpoint)
+        bench.journal.checkpointFails = true
+        bench.journal.trim()
+        #expect(!bench.journal.needsCheckpoint)
+        bench.journal.checkpointFails = false
+        #expect(idle(bench, MemoryCatalog()) == 1 && sizes(bench.disk) == [1 << 20])
+    }
+
+    /// Prepared for a record whose sender went away.
+    @Test func aPreparedFileThatNobodyUsed() throws {
+        let bench = try Bench()
+        #expect(bench.add(10) == .available)
+        bench.turn()
+        #expect(bench.add(3 << 20) == .soon)
+        bench.steps.runAll()
+        #expect(sizes(bench.disk).count == 2)
+        let before = bench.roomCalls
+        idle(bench, MemoryCatalog())
+        #expect(sizes(bench.disk) == [1 << 20] && bench.roomCalls > before)
+        // If it comes after all, it is made room for again.
+        bench.addInTheEnd(3 << 20)
+        #expect(bench.journal.committedLSN == 2)
+    }
+
+    /// What a killed server has left goes as well, also when there is nothing to replay.
+    @Test func idleAfterAKill() throws {
+        for records in 0...3 {
+            let first = try Bench()
+            for _ in 0..<records { first.addInTheEnd(700_000) }
+            let catalog = MemoryCatalog()
+            catalog.commit([], mark: CatalogMark(checkpointLSN: first.journal.committedLSN, nextStreamID: 1))
+            let second = try Bench(first.disk, recovered: recover(first.disk, catalog))
+            #expect(sizes(second.disk).count >= 2)
+            #expect(idle(second, catalog) == 1 && sizes(second.disk) == [1 << 20])
+            second.addInTheEnd(10)
+            #expect(try recover(second.disk, catalog).position.lastLSN == UInt64(records + 1))
+        }
+    }
+
+    /// The machine or the process ends at any call of the way back.
+    @Test(arguments: MemoryDisk.Crash.allCases, [[700_000, 700_000, 700_000], [10 << 20]])
+    func crashWhileTrimming(crash: MemoryDisk.Crash, records: [Int]) throws {
+        var steps = 0
+        for step in 1... {
+            let bench = try Bench()
+            let catalog = MemoryCatalog()
+            for size in records { bench.addInTheEnd(size) }
+            let count = bench.journal.committedLSN
+            var calls = 0
+            var kept: MemoryDisk?
+            bench.disk.changed = { _ in
+                calls += 1
+                if calls == step { kept = bench.disk.after(crash) }
+            }
+            idle(bench, catalog)
+            bench.disk.changed = { _ in }
+            guard let kept else { break }
+            steps = step
+            let recovered = try recover(kept, catalog)
+            #expect(recovered.position.lastLSN == count && recovered.recordsReplayed == 0, "step \(step)")
+            // And on, to the same small journal and through another end.
+            let next = try Bench(kept, recovered: recovered)
+            next.addInTheEnd(600_000)
+            idle(next, catalog)
+            #expect(sizes(next.disk) == [1 << 20])
+            next.addInTheEnd(10)
+            #expect(try recover(next.disk.after(crash), catalog).position.lastLSN == count + 2, "step \(step)")
+        }
+        #expect(steps >= 3)
+    }
+
     @Test func removeAllFilesLeavesOthers() throws {
         let bench = try Bench()
         bench.append("x")
