@@ -9,6 +9,8 @@
 struct clinux_cachestat_range { uint64_t offset, length; };
 struct clinux_cachestat { uint64_t cached, dirty, writeback, evicted, recently_evicted; };
 
+int clinux_o_direct(void) { return O_DIRECT; }
+
 int clinux_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
 
 int clinux_accept4(int listener, int flags) { return accept4(listener, NULL, NULL, flags); }

@@ -58,7 +58,8 @@ public final class StreamContext: @unchecked Sendable {
     var flushQueue: [StreamActor] = []
     /// Streams with a TTL on which readers wait; renewed by `renewLiveStreams`.
     var liveTTL: [UInt64: StreamActor] = [:]
-    unowned var registry: StreamRegistry!
+    /// Made right behind the context, and kept as long.
+    unowned(unsafe) var registry: StreamRegistry!
     /// A write to a segment or the catalog failed in a way after which nothing is certain; the server must end and recover.
     public var onFatal: (String) -> Void = { _ in }
     public var onNote: (String) -> Void = { _ in }

@@ -16,11 +16,15 @@ public protocol DiskFile: AnyObject, Sendable {
     func allocate(size: Int) throws(Errno)
     func truncate(size: Int) throws(Errno)
     func size() throws(Errno) -> Int
+    /// Writes begin and end at multiples of this, and so does their memory, if it is more than 8.
+    var alignment: Int { get }
     /// The kernel's descriptor, where the file has one (for sendfile).
     var descriptor: Int32? { get }
 }
 
 extension DiskFile {
+    public var alignment: Int { 8 }
+
     /// Writes an array.
     public func write(_ bytes: [UInt8], at offset: Int) throws(Errno) {
         let block = OwnedBytes(copying: bytes)
@@ -43,8 +47,16 @@ public protocol Disk: Sendable {
 
 public struct SystemDisk: Disk {
     public init() {}
+    /// A file system that cannot do without the page cache gives a file with it.
     public func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile {
-        SystemFile(try FileCalls.open(path, access))
+        guard case .createOrOpenDirect = access else { return SystemFile(try FileCalls.open(path, access)) }
+        let direct: Descriptor
+        do {
+            direct = try FileCalls.open(path, access)
+        } catch Errno.invalidArgument {
+            return SystemFile(try FileCalls.open(path, .createOrOpen))
+        }
+        return SystemFile(direct, alignment: FileCalls.directBlock)
     }
     public func makeDirectory(_ path: String) throws(Errno) { try FileCalls.makeDirectory(path) }
     public func syncDirectory(_ path: String) throws(Errno) { try FileCalls.syncDirectory(path) }
@@ -56,7 +68,11 @@ public struct SystemDisk: Disk {
 
 final class SystemFile: DiskFile {
     private let owned: Descriptor
-    init(_ descriptor: consuming Descriptor) { owned = descriptor }
+    let alignment: Int
+    init(_ descriptor: consuming Descriptor, alignment: Int = 8) {
+        owned = descriptor
+        self.alignment = alignment
+    }
     var descriptor: Int32? { owned.number }
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
         try FileCalls.read(owned.number, into: buffer, at: offset)

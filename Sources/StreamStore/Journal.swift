@@ -9,7 +9,8 @@
 // failure nothing is submitted or committed any more.
 //
 // A busy journal keeps a file to write anew and prepares the next one ahead. After some seconds without a record it goes back to what it
-// started with: one file of the usual size (`trim`).
+// started with: one small file (`trim`). Each file is four times as large as the one before, up to a quarter of the journal's size: so the
+// start waits for little, and the larger ones are filled with zeros (JournalFile) while there is time.
 //
 // @unchecked Sendable: used on the reactor only (its completions come back through `Dispatcher.post`).
 
@@ -30,13 +31,14 @@ public final class Journal: @unchecked Sendable {
         var number: UInt64
         var salt: UInt64
         var file: any DiskFile
-        var offset = JournalFile.headerLength
+        var offset: Int
         var size: Int
 
         init(_ prepared: Prepared) {
             number = prepared.number
             salt = prepared.salt
             file = prepared.file
+            offset = JournalFile.firstBatch(alignment: file.alignment)
             size = prepared.size
         }
     }
@@ -58,7 +60,10 @@ public final class Journal: @unchecked Sendable {
     private let lane: any JournalLane
     private let dispatcher: any Dispatcher
     private let syncs: Bool
+    /// Of a busy journal's files.
     private let fileSize: Int
+    /// Of the first file, and of an idle journal's.
+    private let startSize: Int
     private let sizeLimit: Int
 
     private var gathering = JournalArena()
@@ -107,7 +112,8 @@ public final class Journal: @unchecked Sendable {
         self.dispatcher = dispatcher
         self.syncs = syncs
         self.sizeLimit = sizeLimit
-        fileSize = max(1 << 20, sizeLimit / 4)
+        fileSize = JournalFile.align(max(1 << 20, sizeLimit / 4), to: FileCalls.directBlock)
+        startSize = min(fileSize, 4 << 20)
         lastLSN = recovered.lastLSN
         committedLSN = recovered.lastLSN
         nextBatch = recovered.lastBatch + 1
@@ -122,7 +128,7 @@ public final class Journal: @unchecked Sendable {
         let number = (recovered.files.last?.number ?? recovered.highestNumber) + 1
         let first = max(number, recovered.highestNumber + 1)
         let prepared = try Self.prepare(
-            disk: disk, directory: directory, number: first, recycling: nil, size: fileSize, syncs: syncs)
+            disk: disk, directory: directory, number: first, recycling: nil, size: startSize, syncs: syncs)
         current = Current(prepared)
         nextNumber = first + 1
     }
@@ -139,10 +145,12 @@ public final class Journal: @unchecked Sendable {
         if fits { return .available }
         if rollBefore {
             // The gathered batch already goes to the next file; its room is what counts.
-            if let next, JournalFile.headerLength + gathering.byteCount + padded + margin <= next.size { return .available }
+            if let next, JournalFile.firstBatch(alignment: next.file.alignment) + gathering.byteCount + padded + margin <= next.size {
+                return .available
+            }
             return .soon
         }
-        let needed = JournalFile.headerLength + JournalFile.batchHeaderLength + padded + margin
+        let needed = FileCalls.directBlock + JournalFile.batchHeaderLength + padded + margin
         if let next, gathering.isEmpty, next.size >= needed {
             rollBefore = true
             return .available
@@ -150,7 +158,7 @@ public final class Journal: @unchecked Sendable {
         // What is gathered stays in this file; the record waits for the next batch.
         if next != nil, !gathering.isEmpty { return .soon }
         if preparing { return .soon }
-        return prepareNext(size: max(fileSize, needed), now: now)
+        return prepareNext(size: max(nextSize, needed), now: now)
     }
 
     private var gatheredEnd: Int {
@@ -183,15 +191,16 @@ public final class Journal: @unchecked Sendable {
             arena: arena, file: current.file, fileNumber: current.number, salt: current.salt, batchNumber: nextBatch,
             offset: current.offset, syncs: syncs)
         nextBatch += 1
-        current.offset += arena.byteCount
+        let written = JournalFile.align(arena.byteCount, to: current.file.alignment)
+        current.offset += written
         precondition(current.offset <= current.size, "a batch was gathered that the file has no room for")
-        bytesSubmitted += arena.byteCount
+        bytesSubmitted += written
         let dispatcher = dispatcher
         lane.run { [self] in
             let failed = submission.commit()
             dispatcher.post { self.completed(submission, failed) }
         }
-        if next == nil, !preparing, current.offset > current.size / 2 { prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds()) }
+        if next == nil, !preparing, current.offset > current.size / 2 { prepareNext(size: nextSize, now: Clocks.monotonicMilliseconds()) }
         onRoom()
     }
 
@@ -221,11 +230,14 @@ public final class Journal: @unchecked Sendable {
 
     // MARK: Files
 
+    private var nextSize: Int { min(fileSize, max(startSize, current.size * 4)) }
+
     /// Starts to prepare the file after the current one, if there may be one.
     @discardableResult
     private func prepareNext(size: Int, now: Int64) -> Room {
         if preparing { return .soon }
         if prepareFailure != nil, now < retryPrepareAt { return .none }
+        let size = JournalFile.align(size, to: FileCalls.directBlock)
         let oversize = max(0, size - fileSize)
         let live = old.reduce(0) { $0 + $1.size } + current.size
         if !old.isEmpty, live + size > sizeLimit + oversize + fileSize {
@@ -270,11 +282,20 @@ public final class Journal: @unchecked Sendable {
         let path = directory + "/" + JournalFile.name(number)
         let salt = UInt64.random(in: .min ... .max)
         if let recycling { try disk.rename(directory + "/" + JournalFile.name(recycling), to: path) }
-        let file = try disk.open(path, .createOrOpen)
+        // Without syncs the page cache is what makes it fast.
+        var file = try disk.open(path, syncs ? .createOrOpenDirect : .createOrOpen)
         do throws(Errno) {
             if recycling == nil { try file.allocate(size: size) }
-            try file.write(JournalFile.encodeHeader(number: number, size: size, salt: salt), at: 0)
+            do throws(Errno) {
+                try writeHeader(file, number: number, size: size, salt: salt)
+            } catch {
+                guard error == .invalidArgument, file.alignment > 8 else { throw error }
+                // A file system that opens files for direct writes, and then does not take them.
+                file = try disk.open(path, .createOrOpen)
+                try writeHeader(file, number: number, size: size, salt: salt)
+            }
             if syncs {
+                if recycling == nil, file.alignment > 8 { try fillWithZeros(file, to: size) }
                 try file.syncData()
                 try disk.syncDirectory(directory)
             }
@@ -283,6 +304,28 @@ public final class Journal: @unchecked Sendable {
             throw error
         }
         return Prepared(number: number, salt: salt, file: file, size: size)
+    }
+
+    private static func writeHeader(_ file: any DiskFile, number: UInt64, size: Int, salt: UInt64) throws(Errno) {
+        let header = JournalFile.encodeHeader(number: number, size: size, salt: salt, alignment: file.alignment)
+        let first = JournalFile.firstBatch(alignment: file.alignment)
+        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: first, alignment: file.alignment)
+        defer { block.deallocate() }
+        block.initializeMemory(as: UInt8.self, repeating: 0)
+        block.copyBytes(from: header)
+        try file.write(UnsafeRawBufferPointer(block), at: 0)
+    }
+
+    private static func fillWithZeros(_ file: any DiskFile, to size: Int) throws(Errno) {
+        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: file.alignment)
+        defer { zeros.deallocate() }
+        zeros.initializeMemory(as: UInt8.self, repeating: 0)
+        var position = JournalFile.firstBatch(alignment: file.alignment)
+        while position < size {
+            let count = min(zeros.count, size - position)
+            try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)
+            position += count
+        }
     }
 
     /// Bytes of the files that hold records after the last checkpoint, the current one included.
@@ -317,15 +360,15 @@ public final class Journal: @unchecked Sendable {
 
     /// Gives back the files that an idle server does not need, one step at a time. Called about once a second.
     ///
-    ///     [old][old]  [current: half full]  [next]  [spare]
-    ///                 ──checkpoint──▶  [current: half full]  [next]  [spare]  ──▶  [current: empty]
+    ///     [old][old]  [current, half full]  [next]  [spare]
+    ///                 ──checkpoint──▶  [current, half full]  [next]  [spare]  ──▶  [current: empty]
     public func trim() {
         quietTrims = bytesSubmitted == bytesAtLastTrim ? min(quietTrims + 1, Self.trimsUntilIdle) : 0
         bytesAtLastTrim = bytesSubmitted
         guard quietTrims == Self.trimsUntilIdle, isIdle, !preparing, failure == nil else { return }
         remove(recyclable)
         recyclable = []
-        if old.isEmpty, next == nil, current.size == fileSize { return }
+        if old.isEmpty, next == nil, current.size == startSize { return }
         guard old.isEmpty, releasedLSN == lastLSN else {
             // Deletes that came while a checkpoint ran may be in the catalog and yet behind its mark; nothing else asks for another one.
             // If checkpoints fail, the next one in turn has to do.
@@ -335,7 +378,7 @@ public final class Journal: @unchecked Sendable {
         if let prepared = next {
             next = nil
             rollBefore = false
-            if prepared.size == fileSize {
+            if prepared.size == startSize {
                 let (number, file) = (current.number, current.file)
                 current = Current(prepared)
                 remove([number], file)
@@ -345,7 +388,7 @@ public final class Journal: @unchecked Sendable {
             }
             onRoom()
         } else {
-            prepareNext(size: fileSize, now: Clocks.monotonicMilliseconds())
+            prepareNext(size: startSize, now: Clocks.monotonicMilliseconds())
         }
     }
 

@@ -9,6 +9,7 @@
 // @unchecked Sendable: owned by one thread at a time, handed over through the journal's mailbox and the loop's.
 
 import Glibc
+import SystemCalls
 
 final class JournalArena: @unchecked Sendable {
     private struct External {
@@ -34,7 +35,7 @@ final class JournalArena: @unchecked Sendable {
 
     init() {
         capacity = Self.smallestCapacity
-        memory = malloc(capacity)!
+        memory = Self.allocate(capacity)
         used = JournalFile.batchHeaderLength
         byteCount = used
     }
@@ -69,12 +70,21 @@ final class JournalArena: @unchecked Sendable {
 
     private func reserve(_ count: Int) {
         if used + count <= capacity { return }
-        capacity = max(capacity * 2, used + count)
-        memory = realloc(memory, capacity)!
+        capacity = JournalFile.align(max(capacity * 2, used + count), to: FileCalls.directBlock)
+        let larger = Self.allocate(capacity)
+        larger.copyMemory(from: memory, byteCount: used)
+        free(memory)
+        memory = larger
     }
 
-    /// Writes the batch header and returns what is to be written, in order.
-    func seal(file: UInt64, salt: UInt64, batch: UInt64) -> [iovec] {
+    /// Memory that can be written past the page cache.
+    private static func allocate(_ count: Int) -> UnsafeMutableRawPointer { aligned_alloc(FileCalls.directBlock, count)! }
+
+    /// Whether all of the batch is in the arena's own memory, which is aligned; else the vectors of `seal` are not.
+    var isContiguous: Bool { externals.isEmpty }
+
+    /// Writes the batch header and returns what is to be written, in order, without padding if it is more than one vector.
+    func seal(file: UInt64, salt: UInt64, batch: UInt64, alignment: Int) -> [iovec] {
         JournalFile.BatchHeader(
             file: file, number: batch, firstLSN: firstLSN, lastLSN: lastLSN, byteCount: byteCount - JournalFile.batchHeaderLength,
             salt: salt
@@ -87,6 +97,12 @@ final class JournalArena: @unchecked Sendable {
             vectors.append(
                 iovec(iov_base: UnsafeMutableRawPointer(mutating: external.payload.baseAddress), iov_len: external.payload.count))
             position = external.offset
+        }
+        if externals.isEmpty {
+            // `capacity` is a multiple of every alignment.
+            let padded = JournalFile.align(used, to: alignment)
+            (memory + used).initializeMemory(as: UInt8.self, repeating: 0, count: padded - used)
+            return [iovec(iov_base: memory, iov_len: padded)]
         }
         if used > position { vectors.append(iovec(iov_base: memory + position, iov_len: used - position)) }
         return vectors
@@ -102,7 +118,7 @@ final class JournalArena: @unchecked Sendable {
         if capacity > 4 * Self.smallestCapacity {
             free(memory)
             capacity = Self.smallestCapacity
-            memory = malloc(capacity)!
+            memory = Self.allocate(capacity)
         }
     }
 }

@@ -17,14 +17,45 @@ struct JournalSubmission: Sendable {
 
     /// Writes and syncs. An error is final for the journal.
     func commit() -> Errno? {
-        var vectors = arena.seal(file: fileNumber, salt: salt, batch: batchNumber)
+        var vectors = arena.seal(file: fileNumber, salt: salt, batch: batchNumber, alignment: file.alignment)
         do throws(Errno) {
-            try file.write(vectors: &vectors, at: offset)
+            if file.alignment > 8, !arena.isContiguous {
+                try writeAligned(vectors)
+            } else {
+                try file.write(vectors: &vectors, at: offset)
+            }
             if syncs { try file.syncData() }
             return nil
         } catch {
             return error
         }
+    }
+}
+
+extension JournalSubmission {
+    /// Writes vectors that are not aligned, by way of memory that is.
+    private func writeAligned(_ vectors: [iovec]) throws(Errno) {
+        let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: file.alignment)
+        defer { window.deallocate() }
+        var position = offset
+        var filled = 0
+        for vector in vectors {
+            var done = 0
+            while done < vector.iov_len {
+                let count = min(window.count - filled, vector.iov_len - done)
+                (window.baseAddress! + filled).copyMemory(from: vector.iov_base + done, byteCount: count)
+                filled += count
+                done += count
+                if filled == window.count {
+                    try file.write(UnsafeRawBufferPointer(window), at: position)
+                    position += filled
+                    filled = 0
+                }
+            }
+        }
+        let padded = JournalFile.align(filled, to: file.alignment)
+        (window.baseAddress! + filled).initializeMemory(as: UInt8.self, repeating: 0, count: padded - filled)
+        if padded > 0 { try file.write(UnsafeRawBufferPointer(rebasing: window[..<padded]), at: position) }
     }
 }
 

@@ -10,6 +10,7 @@
 // Recovery writes nothing, so it can be killed and repeated.
 
 import StreamRules
+import SystemCalls
 import SystemPackage
 
 public struct RecoveryFault: Error, Sendable, CustomStringConvertible {
@@ -84,14 +85,16 @@ public struct Recovery {
         let bytes = memory.bytes
         // Without a header it is the first batch's.
         var salt: UInt64?
+        var alignment = 8
         switch JournalFile.decodeHeader(bytes) {
         case .newer(let version):
             throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
         case .damaged:
             // A file that was being prepared, or damage that the batches, which name their file themselves, do without.
             result.notes.append("\(name) has no valid header; its batches, if it has any, speak for themselves")
-        case .valid(let found, let itsSalt):
+        case .valid(let found, let itsSalt, let itsAlignment):
             salt = itsSalt
+            alignment = itsAlignment
             if found != number {
                 if let batch = laterBatch(
                     in: bytes, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
@@ -103,7 +106,14 @@ public struct Recovery {
                 result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
             }
         }
-        var offset = JournalFile.headerLength
+        // Without a header the first batch says it by where it is.
+        if salt == nil, bytes.count > JournalFile.headerLength,
+            JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[JournalFile.headerLength...])) == nil
+        {
+            alignment = FileCalls.directBlock
+        }
+        let first = JournalFile.firstBatch(alignment: alignment)
+        var offset = first
         var fileLastLSN = lastLSN ?? 0
         reading: while true {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[min(offset, bytes.count)...])
@@ -111,7 +121,7 @@ public struct Recovery {
             if let header { salt = header.salt }
             // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
             let follows = lastBatch == nil || header?.number == lastBatch! + 1
-            let skips = offset == JournalFile.headerLength && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
+            let skips = offset == first && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
             guard let header, follows || skips,
                 header.byteCount <= rest.count - JournalFile.batchHeaderLength
             else {
@@ -160,7 +170,7 @@ public struct Recovery {
             }
             lastBatch = header.number
             if position < end { break reading }
-            offset = end
+            offset = JournalFile.align(end, to: alignment)
         }
         result.position.files.append(Journal.LiveFile(number: number, size: size, lastLSN: fileLastLSN))
     }

@@ -10,17 +10,23 @@ public enum FileCalls {
         case readOnly
         /// Read and write; created when missing.
         case createOrOpen
+        /// The same without the page cache (O_DIRECT): memory, offsets and counts are multiples of `directBlock`.
+        case createOrOpenDirect
         /// Read and write; an error when it exists.
         case createNew
         /// Read and write; an error when it is missing.
         case readWrite
     }
 
+    /// A multiple of the logical block size of every disk there is.
+    public static let directBlock = 4096
+
     public static func open(_ path: String, _ access: Access) throws(Errno) -> Descriptor {
         let flags: Int32
         switch access {
         case .readOnly: flags = O_RDONLY
         case .createOrOpen: flags = O_RDWR | O_CREAT
+        case .createOrOpenDirect: flags = O_RDWR | O_CREAT | clinux_o_direct()
         case .createNew: flags = O_RDWR | O_CREAT | O_EXCL
         case .readWrite: flags = O_RDWR
         }

@@ -1,3 +1,6 @@
+import Glibc
+import SystemCalls
+import SystemPackage
 import Testing
 
 @testable import StreamStore
@@ -25,7 +28,7 @@ import Testing
     func header(number: UInt64) {
         let bytes = JournalFile.encodeHeader(number: number, size: 1 << 30, salt: ~number)
         #expect(bytes.count == JournalFile.headerLength && Array(bytes[0..<8]) == Array("DSJOURN1".utf8))
-        #expect(bytes.withUnsafeBytes { JournalFile.decodeHeader($0) } == .valid(number: number, salt: ~number))
+        #expect(bytes.withUnsafeBytes { JournalFile.decodeHeader($0) } == .valid(number: number, salt: ~number, alignment: 8))
         for place in bytes.indices {
             for bit in 0..<8 {
                 var changed = bytes
@@ -62,4 +65,102 @@ import Testing
             #expect(text[middle...].withUnsafeBytes { Checksum.extend(first, with: $0) } == 0xe306_9283)
         }
     }
+}
+
+/// A real disk behind which writes that are not aligned are refused, as O_DIRECT does.
+private struct DirectDisk: Disk {
+    let disk = SystemDisk()
+    final class File: DiskFile {
+        let file: any DiskFile
+        init(_ file: any DiskFile) { self.file = file }
+        var alignment: Int { 4096 }
+        var descriptor: Int32? { file.descriptor }
+        func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
+            try file.read(into: buffer, at: offset)
+        }
+        func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+            guard Int(bitPattern: bytes.baseAddress) % 4096 == 0, bytes.count % 4096 == 0, offset % 4096 == 0 else {
+                throw .invalidArgument
+            }
+            try file.write(bytes, at: offset)
+        }
+        func write(vectors: inout [iovec], at offset: Int) throws(Errno) {
+            for vector in vectors {
+                guard Int(bitPattern: vector.iov_base) % 4096 == 0, vector.iov_len % 4096 == 0 else { throw .invalidArgument }
+            }
+            guard offset % 4096 == 0 else { throw .invalidArgument }
+            try file.write(vectors: &vectors, at: offset)
+        }
+        func syncData() throws(Errno) { try file.syncData() }
+        func allocate(size: Int) throws(Errno) { try file.allocate(size: size) }
+        func truncate(size: Int) throws(Errno) { try file.truncate(size: size) }
+        func size() throws(Errno) -> Int { try file.size() }
+    }
+    func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile {
+        guard case .createOrOpenDirect = access else { return try disk.open(path, access) }
+        return File(try disk.open(path, .createOrOpen))
+    }
+    func makeDirectory(_ path: String) throws(Errno) { try disk.makeDirectory(path) }
+    func syncDirectory(_ path: String) throws(Errno) { try disk.syncDirectory(path) }
+    func rename(_ from: String, to: String) throws(Errno) { try disk.rename(from, to: to) }
+    func unlink(_ path: String) throws(Errno) { try disk.unlink(path) }
+    func removeDirectory(_ path: String) throws(Errno) { try disk.removeDirectory(path) }
+    func list(_ path: String) throws(Errno) -> [String] { try disk.list(path) }
+}
+
+/// Batches of every shape through a file that takes only aligned writes, and back.
+@Test func alignedBatches() throws {
+    let root = "/tmp/durable-streams-aligned-\(UInt64.random(in: 0 ... .max))"
+    try SystemDisk().makeDirectory(root)
+    defer {
+        for name in (try? SystemDisk().list(root)) ?? [] { try? SystemDisk().unlink(root + "/" + name) }
+        try? SystemDisk().removeDirectory(root)
+    }
+    let steps = Steps()
+    let journal = try Journal(
+        disk: DirectDisk(), directory: root, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 64 << 20, recovered: JournalPosition())
+    // Gathered in groups: small ones, payloads of their own memory (64 KiB and more), the end of a block hit exactly, a file turned over.
+    let groups = [[10], [1, 2, 3], [4096 - 64 - 40 - 17], [65_536], [70_000, 5, 200_000, 65_536], [1_500_000], [3_000_000, 1], [8]]
+    var payloads: [[UInt8]] = []
+    for group in groups {
+        for size in group {
+            let payload = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ payloads.count) }
+            payloads.append(payload)
+            let block = OwnedBytes(copying: payload)
+            while journal.reserve(JournalRecord.paddedLength(.append(at: 0), payload: size), now: 0) != .available { steps.runAll() }
+            _ = journal.add(.append(at: 0), stream: 7, payload: block.bytes, block: block)
+        }
+        journal.submit()
+        steps.runAll()
+    }
+    #expect(journal.failure == nil && journal.committedLSN == UInt64(payloads.count))
+    var found: [[UInt8]] = []
+    for name in try SystemDisk().list(root) {
+        let file = try SystemDisk().open(root + "/" + name, .readOnly)
+        var bytes = [UInt8](repeating: 0, count: try file.size())
+        _ = try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        bytes.withUnsafeBytes { bytes in
+            guard case .valid(let number, let salt, let alignment) = JournalFile.decodeHeader(bytes) else {
+                Issue.record("\(name) has no header")
+                return
+            }
+            #expect(alignment == 4096)
+            var offset = JournalFile.firstBatch(alignment: alignment)
+            while offset < bytes.count,
+                let batch = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[offset...])), batch.file == number,
+                batch.salt == salt
+            {
+                #expect(offset % 4096 == 0)
+                var position = offset + JournalFile.batchHeaderLength
+                while position < offset + JournalFile.batchHeaderLength + batch.byteCount,
+                    let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position...]))
+                {
+                    found.append(Array(record.payload))
+                    position += record.paddedLength
+                }
+                offset = JournalFile.align(position, to: alignment)
+            }
+        }
+    }
+    #expect(found == payloads)
 }

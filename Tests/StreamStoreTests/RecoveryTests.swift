@@ -327,10 +327,10 @@ private func state(after count: Int) throws -> [Seen] {
 
     @Test func aVersionThatIsNotKnown() {
         var bytes = FileText(number: 1, batches: history).bytes
-        bytes[12] = 2
+        bytes[12] = 3
         let sum = bytes[12..<64].withUnsafeBytes { Checksum.of($0) }
         withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(8..<12, with: $0) }
-        #expect(isRecoveryFault { try recover([1: bytes]) }?.contains("version 2") == true)
+        #expect(isRecoveryFault { try recover([1: bytes]) }?.contains("version 3") == true)
     }
 
     /// Records that cannot follow from each other are an error, not a guess.

@@ -188,7 +188,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
 
     private func flushOne(_ disk: any Disk, root: String = "/data/streams", _ stream: UInt64, count: Int = 10) throws {
         _ = try SegmentFlush(
-            disk: disk, root: root, stream: stream, active: SegmentMeta(base: 0),
+            disk: disk, root: root, stream: stream, active: SegmentMeta(base: 0), isFirst: true,
             bytes: slices([UInt8](repeating: 1, count: count), pieces: 1000),
             segmentSize: 1000, syncs: true
         ).run()
@@ -266,7 +266,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
                     let stream = (thread << 32 | round) << 8 | 0x3f
                     do {
                         _ = try SegmentFlush(
-                            disk: SystemDisk(), root: path, stream: stream, active: SegmentMeta(base: 0),
+                            disk: SystemDisk(), root: path, stream: stream, active: SegmentMeta(base: 0), isFirst: true,
                             bytes: slices([1, 2, 3], pieces: 2),
                             segmentSize: 1000, syncs: false
                         ).run()

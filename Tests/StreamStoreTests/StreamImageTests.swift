@@ -75,7 +75,7 @@ import Testing
             if step % 7 == 3 {
                 let to = image.flushed + (image.state.tail - image.flushed) * 2 / 3
                 let result = try SegmentFlush(
-                    disk: disk, root: "/r", stream: 1, active: image.active, isFirst: image.flushed == 0,
+                    disk: disk, root: "/data/streams", stream: 1, active: image.active, isFirst: image.flushed == 0,
                     bytes: image.tail.slices(from: image.flushed, to: to),
                     segmentSize: 300,
                     syncs: true

@@ -32,6 +32,8 @@ static inline uint64_t clinux_epoll_data(const struct epoll_event *events, int i
 static inline uint32_t clinux_epoll_events(const struct epoll_event *events, int index) { return events[index].events; }
 
 int clinux_open(const char *path, int flags, unsigned mode);
+/// O_DIRECT, which Swift does not import.
+int clinux_o_direct(void);
 
 int clinux_accept4(int listener, int flags);
 
