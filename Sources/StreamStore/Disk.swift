@@ -66,6 +66,8 @@ public struct SystemDisk: Disk {
     public func list(_ path: String) throws(Errno) -> [String] { try FileCalls.list(path) }
 }
 
+/// Every call holds the file until it is done: an optimised caller may let go of it as soon as the number has been read, and the number would
+/// be closed, or another file's, by the time the kernel sees it.
 final class SystemFile: DiskFile {
     private let owned: Descriptor
     let alignment: Int
@@ -75,14 +77,31 @@ final class SystemFile: DiskFile {
     }
     var descriptor: Int32? { owned.number }
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
-        try FileCalls.read(owned.number, into: buffer, at: offset)
+        defer { withExtendedLifetime(self) {} }
+        return try FileCalls.read(owned.number, into: buffer, at: offset)
     }
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) { try FileCalls.write(owned.number, bytes, at: offset) }
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+        defer { withExtendedLifetime(self) {} }
+        try FileCalls.write(owned.number, bytes, at: offset)
+    }
     func write(vectors: inout [iovec], at offset: Int) throws(Errno) {
+        defer { withExtendedLifetime(self) {} }
         try FileCalls.write(owned.number, vectors: &vectors, at: offset)
     }
-    func syncData() throws(Errno) { try FileCalls.syncData(owned.number) }
-    func allocate(size: Int) throws(Errno) { try FileCalls.allocate(owned.number, size: size) }
-    func truncate(size: Int) throws(Errno) { try FileCalls.truncate(owned.number, size: size) }
-    func size() throws(Errno) -> Int { try FileCalls.size(owned.number) }
+    func syncData() throws(Errno) {
+        defer { withExtendedLifetime(self) {} }
+        try FileCalls.syncData(owned.number)
+    }
+    func allocate(size: Int) throws(Errno) {
+        defer { withExtendedLifetime(self) {} }
+        try FileCalls.allocate(owned.number, size: size)
+    }
+    func truncate(size: Int) throws(Errno) {
+        defer { withExtendedLifetime(self) {} }
+        try FileCalls.truncate(owned.number, size: size)
+    }
+    func size() throws(Errno) -> Int {
+        defer { withExtendedLifetime(self) {} }
+        return try FileCalls.size(owned.number)
+    }
 }
