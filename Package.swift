@@ -53,7 +53,8 @@ let package = Package(
             ], swiftSettings: strict),
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
         .executableTarget(
-            name: "durable-streams", dependencies: ["Server", "ServerSettings", "StreamClient", "SystemCalls", arguments, logging],
+            name: "durable-streams",
+            dependencies: ["Server", "ServerSettings", "StreamClient", "StreamStore", "SystemCalls", arguments, logging],
             swiftSettings: strict),
 
         // Tools of the tests.

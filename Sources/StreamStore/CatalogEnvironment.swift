@@ -34,7 +34,8 @@ final class CatalogEnvironment: @unchecked Sendable {
 
     /// Opens `data.mdb` and `lock.mdb` of a directory or, with MDB_NOSUBDIR in `flags`, the file `path` and `path-lock`.
     init(_ path: String, databases names: [String], flags: Int32) throws(CatalogFault) {
-        try Self.allocate(path + (flags & MDB_NOSUBDIR == 0 ? "/lock.mdb" : "-lock"), size: Self.lockFile)
+        let readsOnly = flags & MDB_RDONLY != 0
+        if !readsOnly { try Self.allocate(path + (flags & MDB_NOSUBDIR == 0 ? "/lock.mdb" : "-lock"), size: Self.lockFile) }
         var created: OpaquePointer?
         try LMDBCatalog.check(mdb_env_create(&created), "create an LMDB environment")
         let handle = created!
@@ -43,7 +44,7 @@ final class CatalogEnvironment: @unchecked Sendable {
             try LMDBCatalog.check(mdb_env_set_mapsize(handle, Self.mapSize), "set up the catalog")
             try LMDBCatalog.check(
                 mdb_env_open(handle, path, UInt32(MDB_NOTLS | MDB_NORDAHEAD | flags), 0o640), "open the catalog in \(path)")
-            databases = try Self.open(names, handle)
+            databases = try Self.open(names, handle, readsOnly: readsOnly)
             var statistics = MDB_stat()
             try LMDBCatalog.check(mdb_env_stat(handle, &statistics), "read the catalog's size")
             pageSize = Int(statistics.ms_psize)
@@ -56,7 +57,9 @@ final class CatalogEnvironment: @unchecked Sendable {
         }
         self.handle = handle
         // Without the reserve the catalog works as well, so a disk that has no room for it hinders nothing.
-        if let size = try? FileCalls.size(file), size < Self.smallestFile { try? FileCalls.allocate(file, size: Self.smallestFile) }
+        if !readsOnly, let size = try? FileCalls.size(file), size < Self.smallestFile {
+            try? FileCalls.allocate(file, size: Self.smallestFile)
+        }
     }
 
     deinit { mdb_env_close(handle) }
@@ -70,13 +73,13 @@ final class CatalogEnvironment: @unchecked Sendable {
         }
     }
 
-    private static func open(_ names: [String], _ handle: OpaquePointer) throws(CatalogFault) -> [MDB_dbi] {
+    private static func open(_ names: [String], _ handle: OpaquePointer, readsOnly: Bool) throws(CatalogFault) -> [MDB_dbi] {
         var transaction: OpaquePointer?
-        try LMDBCatalog.check(mdb_txn_begin(handle, nil, 0, &transaction), "write the catalog")
+        try LMDBCatalog.check(mdb_txn_begin(handle, nil, UInt32(readsOnly ? MDB_RDONLY : 0), &transaction), "open the catalog")
         var opened: [MDB_dbi] = []
         for name in names {
             var database: MDB_dbi = 0
-            let code = mdb_dbi_open(transaction, name, UInt32(MDB_CREATE), &database)
+            let code = mdb_dbi_open(transaction, name, UInt32(readsOnly ? 0 : MDB_CREATE), &database)
             if code != 0 { mdb_txn_abort(transaction) }
             try LMDBCatalog.check(code, "open the catalog's \(name)")
             opened.append(database)

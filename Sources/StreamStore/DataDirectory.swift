@@ -91,6 +91,25 @@ public final class DataDirectory: Sendable {
         if access(path, W_OK | X_OK) != 0 { throw Errno(rawValue: errno) }
     }
 
+    /// The format of a data directory that is there.
+    static func existingFormat(_ path: String) throws -> Int {
+        let file = path + "/FORMAT"
+        if access(file, F_OK) != 0 {
+            throw DataDirectoryFault(
+                "\(path) is not a data directory of this server: it has no FORMAT file (\(Errno(rawValue: errno).text))")
+        }
+        return try format(of: file)
+    }
+
+    /// Takes the lock of a directory that nothing is written to.
+    static func lockForReading(_ path: String) throws -> any DiskFile {
+        let file = SystemFile(try FileCalls.open(path + "/LOCK", .readOnly))
+        guard try FileCalls.tryLock(file.descriptor!) else {
+            throw DataDirectoryFault("a server is running on the data directory \(path); stop it, or use --online")
+        }
+        return file
+    }
+
     private static func checkFormat(_ path: String) throws {
         let file = path + "/FORMAT"
         guard access(file, F_OK) == 0 else {
@@ -101,6 +120,15 @@ public final class DataDirectory: Sendable {
             }
             return
         }
+        let found = try format(of: file)
+        if found > format {
+            throw DataDirectoryFault(
+                "the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it"
+            )
+        }
+    }
+
+    private static func format(of file: String) throws -> Int {
         let opened = try SystemDisk().open(file, .readOnly)
         var buffer = [UInt8](repeating: 0, count: 256)
         let count = try buffer.withUnsafeMutableBytes { try opened.read(into: $0, at: 0) }
@@ -109,11 +137,7 @@ public final class DataDirectory: Sendable {
             throw DataDirectoryFault(
                 "\(file) does not say which format the data directory has; expected \"\(firstLine)\" and \"format \(format)\"")
         }
-        if found > format {
-            throw DataDirectoryFault(
-                "the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it"
-            )
-        }
+        return found
     }
 
     private static func writeFormat(_ path: String) throws(Errno) {

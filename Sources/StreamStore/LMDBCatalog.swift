@@ -34,10 +34,10 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     /// Whoever reads or writes holds the environment that stands here when the transaction begins; nil: closed.
     private let current: Mutex<CatalogEnvironment?>
     private let writing = Mutex(CompactionPause())
-    private let names: MDB_dbi
-    private let ids: MDB_dbi
-    private let segments: MDB_dbi
-    private let deadlines: MDB_dbi
+    let names: MDB_dbi
+    let ids: MDB_dbi
+    let segments: MDB_dbi
+    let deadlines: MDB_dbi
     private let meta: MDB_dbi
 
     /// `onNote` is told what an operator may want to know.
@@ -47,6 +47,20 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         self.onNote = onNote
         Self.removeUnfinishedCopy(in: directory)
         let opened = try CatalogEnvironment(directory, databases: Self.databases, flags: syncs ? 0 : MDB_NOSYNC)
+        names = opened.databases[0]
+        ids = opened.databases[1]
+        segments = opened.databases[2]
+        deadlines = opened.databases[3]
+        meta = opened.databases[4]
+        current = Mutex(opened)
+    }
+
+    /// For looking only, also beside the server that the catalog belongs to.
+    public init(reading directory: String) throws(CatalogFault) {
+        self.directory = directory
+        syncs = false
+        onNote = { _ in }
+        let opened = try CatalogEnvironment(directory, databases: Self.databases, flags: MDB_RDONLY)
         names = opened.databases[0]
         ids = opened.databases[1]
         segments = opened.databases[2]
@@ -134,7 +148,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         }
     }
 
-    private func mark(_ transaction: OpaquePointer) throws(CatalogFault) -> CatalogMark {
+    func mark(_ transaction: OpaquePointer) throws(CatalogFault) -> CatalogMark {
         let mark = try Self.get(transaction, meta, Array("mark".utf8)) { bytes -> CatalogMark? in
             var reader = ByteReader(bytes)
             guard let lsn = try? reader.read(UInt64.self), let next = try? reader.read(UInt64.self),
@@ -153,14 +167,26 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         return mark
     }
 
-    private func image(key: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> StreamImage? {
+    func image(key: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> StreamImage? {
         guard let entry = try Self.get(transaction, names, key, { Array($0) }) else { return nil }
         guard let id = Self.id(ofEntry: entry) else { throw CatalogFault("the entry of \(StreamLabel.text(key)) is damaged") }
+        let metas = try segments(of: id, transaction)
+        do throws(CodingFault) {
+            let block = OwnedBytes(copying: entry)
+            defer { withExtendedLifetime(block) {} }
+            return try StreamEntry.decode(block.bytes, segments: metas)
+        } catch {
+            throw CatalogFault("the entry of stream \(StreamLabel.text(key)): \(error)")
+        }
+    }
+
+    /// The segments of a stream, ascending.
+    func segments(of id: UInt64, _ transaction: OpaquePointer) throws(CatalogFault) -> [SegmentMeta] {
         var metas: [SegmentMeta] = []
-        var fault: (any Error)?
+        var fault: CodingFault?
         try Self.scan(transaction, segments, from: Self.bigEndian(id)) { key, value in
             guard key.count == 16, UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) == id else { return false }
-            do {
+            do throws(CodingFault) {
                 metas.append(try Self.decodeSegment(value))
                 return true
             } catch {
@@ -168,15 +194,11 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
                 return false
             }
         }
-        do {
-            if let fault { throw fault }
-            return try entry.withUnsafeBytes { try StreamEntry.decode($0, segments: metas) }
-        } catch {
-            throw CatalogFault("the entry of stream \(StreamLabel.text(key)): \(error)")
-        }
+        if let fault { throw CatalogFault("a segment of stream \(id): \(fault)") }
+        return metas
     }
 
-    private static func decodeSegment(_ bytes: UnsafeRawBufferPointer) throws(CodingFault) -> SegmentMeta {
+    static func decodeSegment(_ bytes: UnsafeRawBufferPointer) throws(CodingFault) -> SegmentMeta {
         guard bytes.count > 4 else { throw .truncated }
         let body = UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - 4)])
         guard Checksum.of(body) == UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 4, as: UInt32.self)) else {
@@ -306,16 +328,16 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         return found
     }
 
-    private static func id(ofEntry entry: [UInt8]) -> UInt64? {
+    static func id(ofEntry entry: [UInt8]) -> UInt64? {
         entry.count >= 9 ? entry.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) } : nil
     }
 
     private static let signBit: UInt64 = 1 << 63
 
     /// The sign bit is turned, so that moments before 1970 come first.
-    private static func deadlineKey(_ deadline: Int64, _ id: UInt64) -> [UInt8] { bigEndian(UInt64(bitPattern: deadline) ^ signBit, id) }
+    static func deadlineKey(_ deadline: Int64, _ id: UInt64) -> [UInt8] { bigEndian(UInt64(bitPattern: deadline) ^ signBit, id) }
 
-    private static func bigEndian(_ numbers: UInt64...) -> [UInt8] {
+    static func bigEndian(_ numbers: UInt64...) -> [UInt8] {
         numbers.flatMap { number in withUnsafeBytes(of: number.bigEndian) { Array($0) } }
     }
 
@@ -329,7 +351,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         }
     }
 
-    private func read<Value>(_ body: (OpaquePointer) throws(CatalogFault) -> Value) throws(CatalogFault) -> Value {
+    func read<Value>(_ body: (OpaquePointer) throws(CatalogFault) -> Value) throws(CatalogFault) -> Value {
         let environment = environment
         defer { withExtendedLifetime(environment) {} }
         var transaction: OpaquePointer?
@@ -360,7 +382,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         }
     }
 
-    private static func get<Value>(
+    static func get<Value>(
         _ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> Value
     ) throws(CatalogFault) -> Value? {
         var found = MDB_val()
@@ -381,7 +403,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     }
 
     /// Visits the pairs from the first key that is not below `start` on, until `visit` returns false.
-    private static func scan(
+    static func scan(
         _ transaction: OpaquePointer, _ database: MDB_dbi, from start: [UInt8],
         _ visit: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
     ) throws(CatalogFault) {

@@ -10,7 +10,9 @@ struct DurableStreams: ParsableCommand {
         abstract: "Durable streams over HTTP: append-only, each at its URL, read from any offset and tailed live.",
         subcommands: [VersionCommand.self],
         groupedSubcommands: [
-            CommandGroup(name: "Server", subcommands: [ServeCommand.self, DevCommand.self, CheckConfigCommand.self]),
+            CommandGroup(
+                name: "Server",
+                subcommands: [ServeCommand.self, DevCommand.self, CheckConfigCommand.self, VerifyCommand.self, InspectCommand.self]),
             CommandGroup(
                 name: "Client",
                 subcommands: [
