@@ -192,7 +192,7 @@ public final class ServerRuntime {
     private func tick() {
         loop.schedule(after: 1000) { [self] in
             registry.tick()
-            context.journal.trim()
+            context.journal.trim(after: Int(context.limits.checkpointMilliseconds / 1000))
             tick()
         }
     }

@@ -354,18 +354,19 @@ public final class Journal: @unchecked Sendable {
         }
     }
 
-    /// Calls of `trim` without a record in between, after which the journal counts as idle. A server that gets a record now and then is not:
-    /// giving a file back and allocating another costs more than keeping it.
-    static let trimsUntilIdle = 4
+    /// The fewest calls of `trim` without a record in between after which the journal counts as idle.
+    public static let trimsUntilIdle = 4
 
-    /// Gives back the files that an idle server does not need, one step at a time. Called about once a second.
+    /// Gives back the files that an idle server does not need, one step at a time. Called about once a second. Idle is a journal that has
+    /// had no record for so many calls: a server that gets one now and then is not, because growing again, with all the zeros that are
+    /// written for it, costs more than keeping the files.
     ///
     ///     [old][old]  [current, half full]  [next]  [spare]
     ///                 ──checkpoint──▶  [current, half full]  [next]  [spare]  ──▶  [current: empty]
-    public func trim() {
-        quietTrims = bytesSubmitted == bytesAtLastTrim ? min(quietTrims + 1, Self.trimsUntilIdle) : 0
+    public func trim(after calls: Int = Journal.trimsUntilIdle) {
+        quietTrims = bytesSubmitted == bytesAtLastTrim ? quietTrims + 1 : 0
         bytesAtLastTrim = bytesSubmitted
-        guard quietTrims == Self.trimsUntilIdle, isIdle, !preparing, failure == nil else { return }
+        guard quietTrims >= max(calls, Self.trimsUntilIdle), isIdle, !preparing, failure == nil else { return }
         remove(recyclable)
         recyclable = []
         if old.isEmpty, next == nil, current.size == startSize { return }
@@ -383,7 +384,7 @@ public final class Journal: @unchecked Sendable {
                 current = Current(prepared)
                 remove([number], file)
             } else {
-                // For a record that never came.
+                // For more records, or a larger one, than have come.
                 remove([prepared.number], prepared.file)
             }
             onRoom()

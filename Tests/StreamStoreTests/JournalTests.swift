@@ -393,6 +393,23 @@ private final class Bench {
         #expect(bench.disk.names.keys.sorted() == names && bench.journal.isIdle)
     }
 
+    /// As long as it is told to, and with a new start for every record.
+    @Test func idleOnlyAfterAWhile() throws {
+        let bench = try Bench()
+        for _ in 0..<3 { bench.addInTheEnd(700_000) }
+        for calls in [1, Journal.trimsUntilIdle, 30] {
+            bench.addInTheEnd(10)
+            for call in 0...max(calls, Journal.trimsUntilIdle) {
+                #expect(!bench.journal.needsCheckpoint, "call \(call) of \(calls)")
+                bench.journal.trim(after: calls)
+            }
+            #expect(bench.journal.needsCheckpoint)
+            bench.journal.checkpointFails = true
+            bench.journal.trim(after: calls)
+            bench.journal.checkpointFails = false
+        }
+    }
+
     /// A checkpoint that fails is not asked for again and again.
     @Test func idleWhileCheckpointsFail() throws {
         let bench = try Bench()
