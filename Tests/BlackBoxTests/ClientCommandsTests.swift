@@ -183,6 +183,64 @@ import Testing
         #expect(try run("delete", name).end == .exit(3))
     }
 
+    @Test("fork prints the URL; again is no failure; --offset and --sub-offset say where; type and expiry are the source's")
+    func fork() throws {
+        let (source, original) = try stream("text/plain")
+        try original.create("abcdef", ["Stream-TTL: 3600"])
+        let (name, fork) = try stream("text/plain")
+        let first = try run("fork", source, name)
+        #expect(first.end == .exit(0) && first.output == "http://127.0.0.1:\(fork.server.port)\(fork.path)\n", "\(first)")
+        let head = try fork.head()
+        #expect(head["Content-Type"] == "text/plain" && head["Stream-TTL"] == "3600" && head.offset == Offset.at(6))
+        let again = try run("fork", source, name)
+        #expect(again.end == .exit(0) && again.output == first.output && !again.error.isEmpty, "\(again)")
+        let other = try run("fork", source, name, "--offset", Offset.at(2))
+        #expect(other.end == .exit(1) && other.error.contains("409") && other.output.isEmpty, "\(other)")
+        let (second, short) = try stream("text/plain")
+        let url = "http://127.0.0.1:\(fork.server.port)/v1/stream/"
+        #expect(
+            try run("fork", url + source, url + second, "--offset", Offset.at(2), "--sub-offset", "1", "--ttl", "2h").end == .exit(0))
+        #expect(try short.get().text == "abc" && short.head()["Stream-TTL"] == "7200")
+        let (third, fixed) = try stream("text/plain")
+        #expect(try run("fork", source, third, "--expires-at", "2099-01-01T00:00:00Z").end == .exit(0))
+        #expect(try fixed.head()["Stream-Expires-At"] == "2099-01-01T00:00:00Z")
+        let read = try run("read", second, "--no-follow")
+        #expect(read.end == .exit(0) && read.output == "abc")
+    }
+
+    @Test("fork of a JSON stream: --sub-offset counts messages; names that need encoding")
+    func forkJSON() throws {
+        let (plain, _) = try stream("application/json")
+        let source = try Self.server.get().stream(plain + "/m%C3%BCnchen%20a").of("application/json")
+        try source.create("[1,2,3]")
+        let (name, fork) = try stream("application/json")
+        let result = try run("fork", plain + "/münchen a", name, "--offset", Offset.start, "--sub-offset", "2")
+        #expect(result.end == .exit(0), "\(result)")
+        #expect(try fork.messages() == "[1,2]")
+    }
+
+    @Test("fork that cannot be: exit 3 without a source, 1 refused, 2 usage, and nothing is created")
+    func forkFailures() throws {
+        let (source, original) = try stream("text/plain")
+        try original.create("abc")
+        let (name, fork) = try stream("text/plain")
+        let missing = try run("fork", name + "-missing", name)
+        #expect(missing.end == .exit(3) && missing.output.isEmpty && missing.error.split(separator: "\n").count == 1, "\(missing)")
+        for arguments in [["--offset", "nonsense"], ["--offset", Offset.at(4)], ["--sub-offset", "1"]] {
+            let result = try ChildProcess.run(ServerProcess.binary, ["fork", source, name] + arguments, environment: environment())
+            #expect(result.end == .exit(1) && result.output.isEmpty && result.error.contains("400"), "\(arguments): \(result)")
+        }
+        for arguments in [
+            ["fork"], ["fork", source], ["fork", source, name, "--sub-offset", "-1"], ["fork", source, name, "--sub-offset", "x"],
+            ["fork", source, "http://127.0.0.1:1/v1/stream/x"],
+            ["fork", source, name, "--ttl", "1h", "--expires-at", "2099-01-01T00:00:00Z"],
+        ] {
+            let result = try ChildProcess.run(ServerProcess.binary, arguments, environment: environment())
+            #expect(result.end == .exit(2) && result.output.isEmpty && !result.error.isEmpty, "\(arguments): \(result)")
+        }
+        #expect(try fork.head().status == 404)
+    }
+
     @Test("No such stream: exit 3, one line on standard error", arguments: ["head", "close", "delete", "read", "write"])
     func missing(command: String) throws {
         let name = try stream().name

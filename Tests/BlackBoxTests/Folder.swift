@@ -47,6 +47,15 @@ enum Folder {
 
     static func write(_ text: String, to path: String) throws { try write(Array(text.utf8), to: path) }
 
+    /// Bytes that a file, or a folder with all that is in it, takes on the disk.
+    static func size(_ path: String) throws -> Int {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return 0 }
+        var sum = Int(status.st_blocks) * 512
+        if status.st_mode & S_IFMT == S_IFDIR { for name in try list(path) { sum += try size(path + "/" + name) } }
+        return sum
+    }
+
     /// The names in a folder, sorted.
     static func list(_ path: String) throws -> [String] {
         guard let folder = opendir(path) else { throw TestFault("\(path): \(String(cString: strerror(errno)))") }

@@ -87,6 +87,28 @@ struct TestStream: Sendable {
         }
     }
 
+    // MARK: Forks
+
+    /// The fields of a PUT that forks this stream.
+    func forkFields(at offset: String? = nil, sub: String? = nil) -> [String] {
+        ["Stream-Forked-From: \(path)"] + (offset.map { ["Stream-Fork-Offset: \($0)"] } ?? [])
+            + (sub.map { ["Stream-Fork-Sub-Offset: \($0)"] } ?? [])
+    }
+
+    /// Forks it under a new name, or the one given.
+    func fork(
+        named name: String? = nil, at offset: String? = nil, sub: String? = nil, _ fields: [String] = [], _ body: Payload? = nil,
+        location: SourceLocation = #_sourceLocation
+    ) throws -> TestStream {
+        let fork = server.stream(name).of(type)
+        let response = try fork.put(forkFields(at: offset, sub: sub) + fields, body)
+        try #require(response.status == 201, "\(response.summary)", sourceLocation: location)
+        return fork
+    }
+
+    /// Messages of a JSON stream without the whitespace between them.
+    func messages(_ query: String = "") throws -> String { try get(query).text.filter { !$0.isWhitespace } }
+
     func tail(at location: SourceLocation = #_sourceLocation) throws -> String {
         let response = try head()
         try #require(response.status == 200, "\(response.summary)", sourceLocation: location)
