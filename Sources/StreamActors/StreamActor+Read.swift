@@ -74,7 +74,8 @@ extension StreamActor {
                 case .notAtMessage: return .refused(.offsetNotAtMessage)
                 case .reached(let reached, let isCut):
                     at = reached
-                    if isCut { limit = at }
+                    // A cut exactly where the next stream begins is that one's to tell: the owner may have made it later.
+                    if isCut, at < end { limit = at }
                 }
                 if at == limit { break }
             }
