@@ -72,6 +72,7 @@ extension StreamActor {
                 // The whole line is ending; the stream's own end is about to be told.
                 case .ended: return .refused(.notFound)
                 case .notAtMessage: return .refused(.offsetNotAtMessage)
+                case .damaged(let range): return .refused(.damaged(range))
                 case .reached(let reached, let isCut):
                     at = reached
                     // A cut exactly where the next stream begins is that one's to tell: the owner may have made it later.
@@ -84,6 +85,7 @@ extension StreamActor {
             case .waits: return nil
             case .ended: return .refused(.notFound)
             case .notAtMessage: return .refused(.offsetNotAtMessage)
+            case .damaged(let range): return .refused(.damaged(range))
             case .reached(let reached, _): at = reached
             }
         }
@@ -113,6 +115,7 @@ extension StreamActor {
         case waits
         case ended
         case notAtMessage
+        case damaged(String)
     }
 
     /// Appends this stream's own bytes from `position` to the next cut or `limit`, whichever comes first.
@@ -158,6 +161,9 @@ extension StreamActor {
             appendMemory(from: position, to: end, &pieces)
         } else {
             let split = min(end, max(position, image.tail.start))
+            if !context.damaged.isEmpty, let range = context.damaged[id]?.first(where: { $0.overlaps(position..<split) }) {
+                return .damaged("stream \(StreamLabel.text(name)), bytes \(range.lowerBound) to \(range.upperBound)")
+            }
             pieces.append(.file(handle!, offset: Int(position - base), count: Int(split - position)))
             if split < end { appendMemory(from: split, to: end, &pieces) }
         }

@@ -53,6 +53,8 @@ public final class StreamContext: @unchecked Sendable {
     var removals = 0
     /// Streams that were kept for forks which are gone, and whose end the journal had no room for.
     var orphans: [StreamActor] = []
+    /// Ranges of streams whose bytes on the disk are not what was written (Scrubber).
+    var damaged: [UInt64: [Range<UInt64>]] = [:]
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []
@@ -63,6 +65,8 @@ public final class StreamContext: @unchecked Sendable {
     /// A write to a segment or the catalog failed in a way after which nothing is certain; the server must end and recover.
     public var onFatal: (String) -> Void = { _ in }
     public var onNote: (String) -> Void = { _ in }
+    /// A stream's name and what is damaged in it.
+    public var onDamage: ([UInt8], String) -> Void = { _, _ in }
 
     public init(
         loop: EventLoop, dispatcher: any Dispatcher, disk: any Disk, catalog: any Catalog, journal: Journal, streamsDirectory: String,

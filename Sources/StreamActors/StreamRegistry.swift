@@ -272,6 +272,7 @@ public final class StreamRegistry: @unchecked Sendable {
     func streamEnded(_ stream: StreamActor) {
         unload(stream)
         context.deletedIDs.insert(stream.id)
+        context.damaged[stream.id] = nil
         streamCount -= 1
     }
 

@@ -284,6 +284,7 @@ public enum RefusalTable {
                 "The parameter offset lies beyond the tail of the stream; expected at most \(StreamOffset(position: tail).description).")
         case .offsetNotAtMessage:
             Problem(400, "The parameter offset is not the boundary of a message; expected a token from Stream-Next-Offset.")
+        case .damaged(let what): Problem(500, "Stored data is damaged: \(what). The rest of the stream can be read.")
         case .noSpace: Problem(507, "The server's disk is full. Nothing was stored; what is stored can be read.")
         case .unavailable(let reason): Problem(503, "The server cannot do this now: \(reason). Nothing was stored.")
         }

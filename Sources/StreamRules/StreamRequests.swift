@@ -76,6 +76,8 @@ public enum Refusal: Sendable, Equatable {
     case emptyJSONArray
     case offsetBeyondTail(tail: UInt64)
     case offsetNotAtMessage
+    /// The bytes on the disk are not what was written.
+    case damaged(String)
     /// The disk is full.
     case noSpace
     /// The server cannot take writes now, or cannot read; why.

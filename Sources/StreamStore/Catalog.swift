@@ -50,6 +50,8 @@ public protocol Catalog: Sendable {
     func image(named name: [UInt8]) throws(CatalogFault) -> StreamImage?
     func image(id: UInt64) throws(CatalogFault) -> StreamImage?
     func segment(stream: UInt64, base: UInt64) throws(CatalogFault) -> SegmentMeta?
+    /// The segment behind `base` of `stream` (nil: its first), or else the first of the streams with higher ids.
+    func nextSegment(after stream: UInt64, _ base: UInt64?) throws(CatalogFault) -> (stream: UInt64, meta: SegmentMeta)?
     /// All changes and the mark, or nothing. Durable when it returns.
     func commit(_ changes: [CatalogChange], mark: CatalogMark?) throws(CatalogFault)
     /// Streams whose deadline lies before `moment`, earliest first, from behind `after` on.

@@ -118,6 +118,26 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         }
     }
 
+    public func nextSegment(after stream: UInt64, _ base: UInt64?) throws(CatalogFault) -> (stream: UInt64, meta: SegmentMeta)? {
+        try read { (transaction) throws(CatalogFault) in
+            var found: (stream: UInt64, meta: SegmentMeta)?
+            var fault: CatalogFault?
+            try Self.scan(transaction, self.segments, from: Self.bigEndian(stream, base ?? 0)) { key, value in
+                guard key.count == 16 else { return true }
+                let id = UInt64(bigEndian: key.loadUnaligned(as: UInt64.self))
+                if id == stream, let base, UInt64(bigEndian: key.loadUnaligned(fromByteOffset: 8, as: UInt64.self)) <= base { return true }
+                do throws(CodingFault) {
+                    found = (id, try Self.decodeSegment(value))
+                } catch {
+                    fault = CatalogFault("a segment of stream \(id): \(error)")
+                }
+                return false
+            }
+            if let fault { throw fault }
+            return found
+        }
+    }
+
     public func due(before moment: Int64, after: DueStream?, limit: Int) throws(CatalogFault) -> [DueStream] {
         try read { (transaction) throws(CatalogFault) in
             var found: [DueStream] = []

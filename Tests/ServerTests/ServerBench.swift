@@ -70,6 +70,7 @@ private struct EmptyCatalog: Catalog {
     func segment(stream: UInt64, base: UInt64) throws(CatalogFault) -> SegmentMeta? { nil }
     func commit(_ changes: [CatalogChange], mark: CatalogMark?) throws(CatalogFault) {}
     func due(before moment: Int64, after: DueStream?, limit: Int) throws(CatalogFault) -> [DueStream] { [] }
+    func nextSegment(after stream: UInt64, _ base: UInt64?) throws(CatalogFault) -> (stream: UInt64, meta: SegmentMeta)? { nil }
     func close() {}
 }
 

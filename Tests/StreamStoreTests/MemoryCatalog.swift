@@ -27,6 +27,14 @@ final class MemoryCatalog: Catalog, @unchecked Sendable {
 
     func segment(stream: UInt64, base: UInt64) -> SegmentMeta? { segments[stream]?.first { $0.base == base } }
 
+    func nextSegment(after stream: UInt64, _ base: UInt64?) -> (stream: UInt64, meta: SegmentMeta)? {
+        for id in segments.keys.sorted() where id >= stream {
+            let rest = segments[id]!.sorted { $0.base < $1.base }.filter { id > stream || base == nil || $0.base > base! }
+            if let first = rest.first { return (id, first) }
+        }
+        return nil
+    }
+
     func commit(_ changes: [CatalogChange], mark: CatalogMark?) {
         for change in changes {
             switch change {
