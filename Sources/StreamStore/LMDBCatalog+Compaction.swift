@@ -1,7 +1,7 @@
 // Giving the catalog's free pages back to the file system.
 //
-//     data.mdb ──copy of what is needed──▶ data.mdb.new ─sync─▶ opened ─▶ renamed to data.mdb ─▶ used ─▶ directory synced
-//     lock.mdb                             data.mdb.new-lock            ─▶ renamed to lock.mdb
+//     data.mdb ──copy of what is needed──▶ data.mdb.new ─sync─▶ opened ───────────────────────▶ data.mdb ─▶ used ─▶ directory synced
+//     lock.mdb                             data.mdb.new-lock ─────────▶ lock.mdb
 //
 // Part of a commit, on its disk worker, behind the commit itself; no other commit runs meanwhile. Readers go on: those that have begun
 // stay in the old file, which is closed, and so given back, by the last of them; the others begin in the copy, which holds the same.
@@ -11,8 +11,10 @@
 // name is durable; an error there is final, as that of every sync is. Any other error leaves all as it was.
 //
 // LMDB forbids opening one environment twice in a process, because the locks of its lock file belong to the process and the first close
-// would drop them. Old and new are two environments: each has its own lock file, and both go on being that when they are renamed.
-// A lock file that does not fit its data file, after a crash between the two renames, is made anew by LMDB when nobody else has it open.
+// would drop them. Old and new are two environments: each has its own lock file, and both go on being that when they are renamed. The lock
+// file comes first: another process that looks at the catalog opens the data file before the lock file, so it gets the two of the copy,
+// or the old data file, in which nothing changes any more. A lock file that does not fit its data file, after a crash in between, is made
+// anew by LMDB when nobody else has it open.
 //
 // Cost. A copy is made when at most a quarter of the file is needed; so it writes at most a third of the number of pages that were free,
 // and leaves none free. Each of those had been written since the last copy or by it. So with c pages written by commits and x by
@@ -25,7 +27,7 @@ import SystemPackage
 
 /// What a compaction is about to do.
 enum CompactionStep: CaseIterable, Sendable {
-    case copy, sync, open, rename, renameLock, syncDirectory
+    case copy, sync, open, renameLock, rename, syncDirectory
 }
 
 /// Commits that pass before the next attempt.
@@ -62,7 +64,8 @@ extension LMDBCatalog {
             let (file, content) = try old.sizes()
             guard file > CatalogEnvironment.smallestFile, content <= file / 4, pause.isOver() else { return }
             copy = try makeCopy(of: old)
-            try run(.rename) { () throws(Errno) in try FileCalls.rename(directory + "/" + Self.copyName, to: directory + "/data.mdb") }
+            try rename(.renameLock, Self.copyName + "-lock", to: "lock.mdb")
+            try rename(.rename, Self.copyName, to: "data.mdb")
         } catch {
             Self.removeUnfinishedCopy(in: directory)
             pause.failed()
@@ -70,10 +73,6 @@ extension LMDBCatalog {
             return
         }
         pause.succeeded()
-        // Under its old name the lock file serves this process as well; only a program that looks at the catalog would not find it.
-        try? run(.renameLock) { () throws(Errno) in
-            try FileCalls.rename(directory + "/" + Self.copyName + "-lock", to: directory + "/lock.mdb")
-        }
         use(copy)
         try run(.syncDirectory) { () throws(Errno) in if syncs { try FileCalls.syncDirectory(directory) } }
     }
@@ -99,6 +98,10 @@ extension LMDBCatalog {
             if code != 0 { throw Errno(rawValue: code) }
         }
         try run(.sync) { () throws(Errno) in if syncs { try file.syncData() } }
+    }
+
+    private func rename(_ step: CompactionStep, _ from: String, to: String) throws(CatalogFault) {
+        try run(step) { () throws(Errno) in try FileCalls.rename(directory + "/" + from, to: directory + "/" + to) }
     }
 
     /// Takes one step; its error becomes a fault that says so.
