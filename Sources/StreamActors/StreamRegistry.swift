@@ -49,6 +49,7 @@ public final class StreamRegistry: @unchecked Sendable {
     public private(set) var streamCount: Int
     private var reaping = false
     private var reaperCursor: DueStream?
+    private var unsavedCursor = 0
     private var evictionDue: Int64 = 0
     /// The catalog does not know of the wall clock's last jump.
     var clockHasJumped = false
@@ -318,6 +319,7 @@ public final class StreamRegistry: @unchecked Sendable {
         context.orphans = []
         for stream in orphans { context.loop.isolated(stream) { $0.reclaim() } }
         reap()
+        reapUnsaved()
         if context.tailFootprint > context.limits.tailBufferBudget / 2 {
             for stream in Array(table.values) { context.loop.isolated(stream) { $0.trimCache() } }
         }
@@ -335,6 +337,18 @@ public final class StreamRegistry: @unchecked Sendable {
         context.dispatcher.work {
             let due = (try? context.catalog.due(before: now, after: after, limit: 256)) ?? []
             context.dispatcher.post { self.expire(due) }
+        }
+    }
+
+    /// Streams whose deadline the catalog does not know yet: a slice of them per call.
+    private func reapUnsaved() {
+        let count = min(4096, context.dirty.count)
+        for _ in 0..<count {
+            if unsavedCursor >= context.dirty.count { unsavedCursor = 0 }
+            // Ending one may make its source dirty, which is added at the end.
+            let stream = context.dirty[unsavedCursor]
+            unsavedCursor += 1
+            context.loop.isolated(stream) { if $0.isExpired { $0.expire() } }
         }
     }
 

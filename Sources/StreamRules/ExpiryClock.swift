@@ -53,8 +53,6 @@ public struct ExpiryClock: Sendable {
                 let candidates = [wall, wall - (saved.wall - saved.expiry)].filter { $0 >= saved.expiry - Self.tolerance }
                 start = max(saved.expiry, candidates.min() ?? saved.expiry)
             }
-            // What differs by less than anyone notices is made good.
-            if abs(start - wall) <= Self.tolerance { start = max(saved.expiry, wall) }
         }
         base = start - monotonic
         drift = wall - start
