@@ -43,7 +43,10 @@ let package = Package(
         .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: strict),
         .target(
             name: "ServerSettings",
-            dependencies: [.product(name: "Configuration", package: "swift-configuration"), arguments, logging, "Yams", system],
+            dependencies: [
+                .product(name: "Configuration", package: "swift-configuration"), "SystemCalls", "Systemd", arguments, logging, "Yams",
+                system,
+            ],
             swiftSettings: strict),
         .target(
             name: "Server",
@@ -54,7 +57,7 @@ let package = Package(
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
         .executableTarget(
             name: "durable-streams",
-            dependencies: ["Server", "ServerSettings", "StreamClient", "StreamStore", "SystemCalls", arguments, logging],
+            dependencies: ["Server", "ServerSettings", "StreamClient", "StreamStore", "SystemCalls", "Systemd", arguments, logging],
             swiftSettings: strict),
 
         // Tools of the tests.
@@ -64,7 +67,9 @@ let package = Package(
 
         .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
-        .testTarget(name: "ServerSettingsTests", dependencies: ["ServerSettings", arguments, logging, system], swiftSettings: strict),
+        .testTarget(
+            name: "ServerSettingsTests", dependencies: ["ServerSettings", "Systemd", arguments, logging, system], swiftSettings: strict),
+        .testTarget(name: "SystemdTests", dependencies: ["Systemd"], swiftSettings: strict),
         .testTarget(name: "SystemCallsTests", dependencies: ["SystemCalls", system], swiftSettings: strict),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "SystemCalls", system], swiftSettings: strict),
         .testTarget(
@@ -74,7 +79,7 @@ let package = Package(
             name: "ServerTests",
             dependencies: [
                 "Server", "CLinux", "SystemCalls", "Reactor", "HTTPWire", "StreamRules", "StreamStore", "StreamActors", "StreamHTTP",
-                "ServerSettings", logging, system,
+                "ServerSettings", "Systemd", logging, system,
             ], swiftSettings: strict),
         // Starts the executable and talks to it over loopback.
         .testTarget(name: "BlackBoxTests", dependencies: ["durable-streams"], swiftSettings: strict),

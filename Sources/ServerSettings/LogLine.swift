@@ -6,7 +6,8 @@
 //     JSON        {"time":"2026-11-23T13:21:57.123Z","level":"info","message":"stream created","path":"/v1/stream/a"}
 //
 // In text, a value that is empty or contains a space, a quote, an equals sign, a backslash or an unsafe character is quoted, with
-// backslash escapes (`EscapedText`); keys come sorted and keep letters, digits, `_`, `-` and `.` only.
+// backslash escapes (`EscapedText`); keys come sorted and keep letters, digits, `_`, `-` and `.` only. Keys in capitals (`STREAM`) are fields
+// of the journal: text leaves them out, JSON has them in small letters.
 
 import Logging
 
@@ -52,6 +53,13 @@ struct LogLine {
         return line
     }
 
+    /// The message and the metadata in text form, without what precedes them and without a newline.
+    func text(message: String, metadata: Logger.Metadata) -> String {
+        var text: [UInt8] = []
+        appendContent(message, metadata.sorted { $0.key < $1.key }, to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+
     // MARK: Text
 
     private typealias Pairs = [(key: String, value: Logger.MetadataValue)]
@@ -64,8 +72,12 @@ struct LogLine {
             let local = Timestamp(milliseconds: milliseconds + Int64(ahead) * 1000)
             line.append(contentsOf: (local.timeOfDay + (level == .info ? " " : " \(level.rawValue): ")).utf8)
         }
+        appendContent(message, pairs, to: &line)
+    }
+
+    private func appendContent(_ message: String, _ pairs: Pairs, to line: inout [UInt8]) {
         EscapedText.append(message, to: &line, quoted: false)
-        for (key, value) in pairs {
+        for (key, value) in pairs where !Self.isJournalField(key) {
             line.append(UInt8(ascii: " "))
             appendKey(key, to: &line)
             line.append(UInt8(ascii: "="))
@@ -78,6 +90,10 @@ struct LogLine {
                 line.append(UInt8(ascii: "\""))
             }
         }
+    }
+
+    private static func isJournalField(_ key: String) -> Bool {
+        !key.isEmpty && key.utf8.allSatisfy { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0 || $0 == UInt8(ascii: "_") }
     }
 
     private static func isPlain(_ text: String) -> Bool {
@@ -100,7 +116,7 @@ struct LogLine {
     }
 
     /// A value as text: lists as `[a, b]`, dictionaries as `{a: b}`, sorted.
-    private static func text(of value: Logger.MetadataValue) -> String {
+    static func text(of value: Logger.MetadataValue) -> String {
         switch value {
         case .string(let text): text
         case .stringConvertible(let value): value.description
@@ -123,6 +139,7 @@ struct LogLine {
         line.append(contentsOf: "\"level\":\"\(level.rawValue)\",\"message\":".utf8)
         Self.appendJSONString(message, to: &line)
         for (key, value) in pairs {
+            let key = Self.isJournalField(key) ? key.lowercased() : key
             line.append(UInt8(ascii: ","))
             Self.appendJSONString(Self.ownMembers.contains(key) ? key + "_" : key, to: &line)
             line.append(UInt8(ascii: ":"))

@@ -57,6 +57,14 @@ struct LogLineTests {
                 == #"<6>{"level":"info","message":"m","a\"\n":"1","level_":"y","message_":"x","time_":"z"}"# + "\n")
     }
 
+    @Test func fieldsOfTheJournalAreNotInLines() {
+        let metadata: Logger.Metadata = ["STREAM": "a", "MESSAGE_ID": "0", "b": "2"]
+        #expect(Self.line(.plain, .text, .info, "m", metadata) == "2026-11-23T13:21:57.123Z info m b=2\n")
+        #expect(
+            Self.line(.journal, .json, .info, "m", metadata) == #"<6>{"level":"info","message":"m","message_id":"0","stream":"a","b":"2"}"#
+                + "\n")
+    }
+
     static let attacks = [
         "\n<3>forged", "x\r\n2026-11-23T13:21:57.123Z error forged", "\u{1b}[1A\u{1b}[2Kforged", "\u{85}forged", "\u{2028}forged",
         "\u{b}\u{c}forged",

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Systemd
 import Testing
 
 @testable import ServerSettings
@@ -105,5 +106,100 @@ struct LogOutputTests {
             return
         }
         #expect(abs(ahead) <= 15 * 3600)
+    }
+
+    // MARK: The journal
+
+    /// A datagram socket where journald would listen.
+    private final class Journal {
+        let path: String
+        private let folder: String
+        private let descriptor: Int32
+
+        init() throws {
+            var template = Array("/tmp/durable-streams-test.XXXXXX".utf8CString)
+            try #require(mkdtemp(&template) != nil)
+            folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            path = folder + "/socket"
+            descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+            var address = sockaddr_un()
+            address.sun_family = sa_family_t(AF_UNIX)
+            withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+            let descriptor = descriptor
+            let status = withUnsafePointer(to: address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            }
+            try #require(status == 0)
+        }
+
+        deinit {
+            close(descriptor)
+            unlink(path)
+            rmdir(folder)
+        }
+
+        /// The next event's fields in order, CODE_LINE aside.
+        func take() throws -> [String] {
+            var block = [UInt8](repeating: 0, count: 1 << 16)
+            let count = recv(descriptor, &block, block.count, 0)
+            try #require(count > 0)
+            return String(decoding: block[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+                .filter { !$0.hasPrefix("CODE_LINE=") }
+        }
+    }
+
+    @Test func eventsWithFields() throws {
+        let journal = try Journal()
+        let text = Self.written { descriptor in
+            let output = LogOutput(
+                level: .info, format: .text, destination: .journal, descriptor: descriptor, journal: JournalSocket(path: journal.path))
+            let logger = Logger(label: "test") { _ in output }
+            logger.info("PUT /v1/stream/a", metadata: ["status": "201", "STREAM": "a"], file: "Server/Connection.swift", function: "f()")
+            logger.log(
+                .error, .reloadRefused, "two\nlines", metadata: ["data-dir": "/d", "priority": "mine"], file: "Server/ServerRuntime.swift",
+                function: "g()")
+        }
+        #expect(text.isEmpty)
+        #expect(
+            try journal.take() == [
+                "MESSAGE=PUT /v1/stream/a status=201", "PRIORITY=6", "SYSLOG_IDENTIFIER=durable-streams",
+                "CODE_FILE=Server/Connection.swift",
+                "CODE_FUNC=f()", "STREAM=a", "STATUS=201",
+            ])
+        #expect(
+            try journal.take() == [
+                #"MESSAGE=two\nlines data-dir=/d priority=mine"#, "PRIORITY=3", "SYSLOG_IDENTIFIER=durable-streams",
+                "CODE_FILE=Server/ServerRuntime.swift", "CODE_FUNC=g()", "MESSAGE_ID=\(OperatorEvent.reloadRefused.rawValue)",
+                "DATA_DIR=/d",
+                "X_PRIORITY=mine",
+            ])
+    }
+
+    @Test func aJournalThatIsGoneIsReplacedByLines() throws {
+        var journal: Journal? = try Journal()
+        let socket = try #require(JournalSocket(path: journal!.path))
+        journal = nil
+        let text = Self.written { descriptor in
+            let output = LogOutput(level: .info, format: .text, destination: .journal, descriptor: descriptor, journal: socket)
+            Logger(label: "test") { _ in output }.warning("m", metadata: ["STREAM": "a", "k": "v"])
+        }
+        #expect(text == "<4>m k=v\n")
+    }
+
+    @Test func theLevelOfAllLoggersChanges() {
+        let text = Self.written { descriptor in
+            let threshold = LogThreshold()
+            let output = LogOutput(level: .info, format: .text, destination: .journal, descriptor: descriptor, threshold: threshold)
+            let first = Logger(label: "first") { _ in output }
+            var second = Logger(label: "second") { _ in output }
+            second.logLevel = .error
+            for level in [Logger.Level.debug, .error, .info] {
+                threshold.level = level
+                #expect(first.logLevel == level && second.logLevel == .error)
+                first.debug("\(level)")
+                second.warning("never")
+            }
+        }
+        #expect(text == "<7>debug\n")
     }
 }
