@@ -7,7 +7,7 @@ import StreamClient
 enum ClientExit {
     /// Appended to the discussion of every client command.
     static let table = """
-        The server is named by --url or STREAM_URL; STREAM_AUTH is sent as the Authorization header (as a bearer token when it has no space). \
+        The server is named by --url or STREAM_URL; STREAM_AUTH, or the line in --auth-file, is sent as the Authorization header (as a bearer token when it has no space). \
         A stream is given by its name below that URL, or by a full http(s) URL.
 
         Exit codes: 0 done; 1 the server refused; 2 usage or unusable input; 3 no such stream (404, 410); 4 the server could not be reached \

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Glibc
 import StreamClient
+import Systemd
 
 struct ConnectionOptions: ParsableArguments {
     @Option(help: ArgumentHelp("URL below which the streams live (STREAM_URL; default \(Self.defaultURL)).", valueName: "url"))
@@ -10,6 +11,12 @@ struct ConnectionOptions: ParsableArguments {
 
     @Option(name: .long, help: ArgumentHelp("A header field sent with every request; repeatable.", valueName: "name: value"))
     var header: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "File with what is sent as the Authorization header; before STREAM_AUTH and systemd's credential stream-auth.",
+            valueName: "file"))
+    var authFile: String?
 
     @Flag(name: .shortAndLong, help: "Say on standard error what is asked and answered.")
     var verbose = false
@@ -24,12 +31,24 @@ struct ConnectionOptions: ParsableArguments {
     func session(interruption: Int32? = nil) throws(ClientFailure) -> HTTPSession {
         var fields: [HeaderField] = []
         for line in header { fields.append(try HeaderField(line: line, from: "--header \(line)")) }
-        if let text = Self.environment("STREAM_AUTH"), !fields.contains(where: { $0.name.lowercased() == "authorization" }) {
+        if !fields.contains(where: { $0.name.lowercased() == "authorization" }), let text = try secret() {
             fields.append(try .authorization(text))
         }
         let isVerbose = verbose
         return HTTPSession(fields: fields, interruption: interruption) { line, isImportant in
             if isImportant || isVerbose { ClientExit.say(line) }
+        }
+    }
+
+    /// What is sent as the Authorization header: from the file, then STREAM_AUTH, then the credential that systemd has loaded for this unit
+    /// (LoadCredential=stream-auth:…).
+    private func secret() throws(ClientFailure) -> String? {
+        do throws(CredentialFault) {
+            if let authFile { return try Credentials.file(authFile) }
+            if let text = Self.environment("STREAM_AUTH") { return text }
+            return try Credentials.named("stream-auth")
+        } catch {
+            throw .badInput("the authorization cannot be read: \(error)")
         }
     }
 
