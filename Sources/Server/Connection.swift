@@ -12,6 +12,7 @@
 // @unchecked Sendable: confined to the reactor, where stream actors answer it; every call from another thread goes through `EventLoop.post`.
 
 import HTTPWire
+import Logging
 import Reactor
 import StreamActors
 import StreamHTTP
@@ -22,6 +23,9 @@ import SystemCalls
 final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     enum Phase: UInt8 {
         case head, body, executing, polling, streaming, sending, lingering, closed
+
+        /// It waits for what is not there yet.
+        var isLive: Bool { self == .polling || self == .streaming }
     }
 
     /// What is known of the request being served; absent between requests.
@@ -60,7 +64,9 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     let generation: UInt32
     /// Outlives its connections: it goes when the process does. A checked reference costs two atomic operations at each use.
     unowned(unsafe) let server: ServerCore
-    var phase = Phase.head
+    var phase = Phase.head {
+        didSet { server.liveReaders += (phase.isLive ? 1 : 0) - (oldValue.isLive ? 1 : 0) }
+    }
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
     private var headHasBegun = false
@@ -689,8 +695,9 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     private func logAccess(_ status: Int) {
         guard let exchange, let line = exchange.accessLine else { return }
         exchange.accessLine = nil
-        server.logger.info(
-            "\(line)", metadata: ["status": "\(status)", "ms": "\(server.loop.now - exchange.began)"])
+        var metadata: Logger.Metadata = ["status": "\(status)", "ms": "\(server.loop.now - exchange.began)"]
+        if !exchange.name.isEmpty { metadata["STREAM"] = "\(StreamLabel.text(exchange.name))" }
+        server.logger.info("\(line)", metadata: metadata)
     }
 
     /// How many bytes went; nil when the connection is broken.
@@ -796,7 +803,12 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// The server is ending: waits end, idle connections close, answers in progress are finished.
     func drain() {
         switch phase {
-        case .head: if input == nil { close() }
+        case .head:
+            if input != nil { return }
+            // A request that is here already is answered; one that a new connection was opened for will be here in a moment.
+            if !peerEnded { receive() }
+            guard phase == .head, input == nil, !headHasBegun else { return }
+            if tag == 0 { endPhase(at: min(phaseEnd, server.loop.now + server.limits.newConnectionMilliseconds)) } else { close() }
         case .polling: phaseIsOver(server.loop.now)
         case .streaming: endEvents()
         case .body, .executing, .sending, .lingering, .closed: break

@@ -1,4 +1,7 @@
 // A listening socket: accepts in bursts with a budget per turn, and rests when the process is out of descriptors instead of spinning.
+//
+// It is the server's own, or the service manager's, which has passed it. A passed one is never taken away: when the server ends, the
+// manager still holds it, and who connects meanwhile waits in its backlog for the next server.
 
 import Glibc
 import Logging
@@ -6,9 +9,12 @@ import Reactor
 import ServerSettings
 import SystemCalls
 import SystemPackage
+import Systemd
 
 final class Listener: ReadinessHandler {
-    let address: ListenAddress
+    /// Where it was asked to listen, or found to: the port may be 0.
+    private let address: ListenAddress
+    let isPassed: Bool
     private let socket: ListeningSocket
     private unowned let server: ServerCore
     private var isPaused = false
@@ -20,8 +26,35 @@ final class Listener: ReadinessHandler {
     init(_ address: ListenAddress, server: ServerCore) throws(Errno) {
         self.address = address
         self.server = server
+        isPassed = false
         socket = ListeningSocket(try Self.open(address))
         try server.loop.register(socket.number, self, for: .readable)
+    }
+
+    /// Takes over a socket that listens already.
+    init(_ passed: PassedSocket, server: ServerCore) throws(Errno) {
+        address = Self.address(of: passed.descriptor)
+        self.server = server
+        isPassed = true
+        socket = ListeningSocket(Descriptor(owning: passed.descriptor))
+        try server.loop.register(socket.number, self, for: .readable)
+    }
+
+    /// What a socket is bound to, in the form in which it would be configured.
+    static func address(of descriptor: Int32) -> ListenAddress {
+        switch SocketCalls.localAddress(of: descriptor) {
+        case .ipv4(let host, let port): .ipv4(host, port: port)
+        case .ipv6(let host, let port): .ipv6(host, port: port)
+        case .unix(let path): .unix(path)
+        case nil: .unix("")
+        }
+    }
+
+    /// Whether connections to `other` come in here already.
+    func serves(_ other: ListenAddress) -> Bool {
+        if address == other { return true }
+        guard case .all(let port) = other else { return false }
+        return address == .ipv6(0, port: port) || address == .ipv4(0, port: port)
     }
 
     private static func open(_ address: ListenAddress) throws(Errno) -> Descriptor {
@@ -62,8 +95,7 @@ final class Listener: ReadinessHandler {
             case .connection(let descriptor): server.accept(descriptor, isTCP: isTCP)
             case .none: return
             case .exhausted(let code):
-                server.logger.error(
-                    "connections cannot be accepted for the moment", metadata: ["error": "\(Errno(rawValue: code))"])
+                server.exhausted(code)
                 pause()
                 return
             }
@@ -80,13 +112,13 @@ final class Listener: ReadinessHandler {
         }
     }
 
-    /// Stops accepting; a Unix socket's file is removed.
+    /// Stops accepting; the file of the server's own Unix socket is removed.
     func close() {
         guard isOpen else { return }
         isOpen = false
         server.loop.unregister(socket.number)
         socket.close()
-        if case .unix(let path) = address { try? FileCalls.unlink(path) }
+        if !isPassed, case .unix(let path) = address { try? FileCalls.unlink(path) }
     }
 }
 

@@ -5,6 +5,7 @@
 import HTTPWire
 import Logging
 import Reactor
+import ServerSettings
 import StreamActors
 import StreamHTTP
 import StreamRules
@@ -14,7 +15,8 @@ import SystemPackage
 
 final class ServerCore: @unchecked Sendable {
     let loop: EventLoop
-    let limits: ServerLimits
+    /// Read at each use: a reload may change them.
+    private(set) var limits: ServerLimits
     let registry: StreamRegistry
     let checkpointer: Checkpointer
     let dispatcher: any Dispatcher
@@ -38,7 +40,9 @@ final class ServerCore: @unchecked Sendable {
     private var postponedEvents: [Connection] = []
     /// Bytes reserved for bodies being received, of all connections.
     var bodyBytes = 0
-    let logsAccess: Bool
+    private(set) var logsAccess: Bool
+    /// Connections that wait for new data: long-polls and event streams.
+    var liveReaders = 0
     private(set) var isDraining = false
     var onConnectionsGone: (() -> Void)?
 
@@ -65,6 +69,15 @@ final class ServerCore: @unchecked Sendable {
     }
 
     deinit { receiveBuffer.deallocate() }
+
+    /// Takes over what was read again. Requests and waits under way keep the deadlines that they have.
+    func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, logsAccess: Bool) {
+        self.limits = limits
+        self.logsAccess = logsAccess
+        router = Router(originMatters: settings.origins != nil)
+        responder = Responder(settings: settings)
+        responder.now = loop.wallNow
+    }
 
     // MARK: Connections
 
@@ -103,11 +116,22 @@ final class ServerCore: @unchecked Sendable {
         refusedConnections += 1
         if refusalsLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true {
             refusalsLoggedAt = loop.now
-            logger.warning(
-                "connections are refused: the limit is reached",
+            logger.log(
+                .warning, .connectionLimitReached, "connections are refused: the limit is reached",
                 metadata: ["limit": "\(limits.connections)", "refused": "\(refusedConnections)"])
             refusedConnections = 0
         }
+    }
+
+    private var exhaustionLoggedAt: Int64?
+
+    /// No descriptor or no memory for another connection. Said every ten seconds while it lasts.
+    func exhausted(_ code: Int32) {
+        guard exhaustionLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true else { return }
+        exhaustionLoggedAt = loop.now
+        logger.log(
+            .error, .descriptorsExhausted, "connections cannot be accepted for the moment",
+            metadata: ["error": "\(Errno(rawValue: code))", "ERRNO": "\(code)", "connections": "\(connectionCount)"])
     }
 
     func closed(_ connection: Connection) {

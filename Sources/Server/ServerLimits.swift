@@ -18,6 +18,8 @@ struct ServerLimits {
     var writeStallMilliseconds: Int64 = 30_000
     /// After a refusal the peer's bytes are read and dropped for so long, so that a reset does not overtake the answer.
     var lingerMilliseconds: Int64 = 2_000
+    /// When the server ends, a connection that has not been used yet has so long to send its first request.
+    var newConnectionMilliseconds: Int64 = 500
     /// Bytes that one connection may send in one turn before the others have theirs.
     var sendBudget = 1 << 20
     /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.

@@ -2,6 +2,7 @@
 //
 //     data directory (lock, format) ─▶ catalog ─▶ recovery ─▶ journal ─▶ listeners ─▶ READY ─▶ turns …
 //     SIGTERM/SIGINT ─▶ stop accepting ─▶ end waits, finish answers ─▶ checkpoint ─▶ exit 0
+//     SIGHUP ─▶ RELOADING ─▶ the configuration is read on a disk worker ─▶ taken over, or refused as a whole ─▶ READY
 //     an error of the journal ─▶ 503 to whoever waits ─▶ exit 74, so that the next start recovers
 
 import CLinux
@@ -26,13 +27,32 @@ struct LoopDispatcher: Dispatcher {
 
 public struct StartFault: Error, CustomStringConvertible {
     public let description: String
+    /// The system's error behind it, if there is one.
+    public var errno: Int32?
+}
+
+/// What a server is started with besides its settings.
+public struct StartConditions: Sendable {
+    /// Whoever started it and wants to know how it does.
+    public var manager = ServiceManager(socketName: nil)
+    /// Listening sockets that were passed.
+    public var sockets: [PassedSocket] = []
+    /// Whether `listen` was set somewhere; its default does not count beside passed sockets.
+    public var listensBesides = true
+    /// Reads the configuration again, on any thread.
+    public var reread: (@Sendable () throws(SettingsFailure) -> Settings)?
+
+    public init() {}
 }
 
 public final class ServerRuntime {
     /// EX_IOERR of sysexits.h: an error of the disk, after which the next start recovers.
     public static let exitIO: Int32 = 74
 
-    private let settings: Settings
+    private var settings: Settings
+    private let manager: ServiceManager
+    private let reread: (@Sendable () throws(SettingsFailure) -> Settings)?
+    private let descriptors: Int
     private let logger = Logger(label: "durable-streams")
     private let loop: EventLoop
     private let workers: DiskWorkers
@@ -50,16 +70,37 @@ public final class ServerRuntime {
     private var finishing = false
     private var exitCode: Int32 = 0
 
+    private enum Reload {
+        case none
+        /// A worker reads the configuration; `again`: asked for once more meanwhile.
+        case reading(again: Bool)
+    }
+    private var reload = Reload.none
+    /// What the service manager was told last, and when.
+    private var status = ""
+    private var statusToldAt: Int64 = 0
+    /// Stands behind the status while the configuration file has faults.
+    private var reloadFault: String?
+
+    /// The status is told again at most so often.
+    private static let statusMilliseconds: Int64 = 5_000
+    /// What is asked for beyond the drain's own time, for the last checkpoint.
+    private static let checkpointMicroseconds: UInt64 = 60_000_000
+
     /// Opens everything up to and including the listeners. `onSignal` aside, nothing is served before `run`.
-    public init(_ settings: Settings, dataDirectory: String) throws {
+    public init(_ settings: Settings, dataDirectory: String, _ conditions: StartConditions = StartConditions()) throws {
         self.settings = settings
+        let manager = conditions.manager
+        self.manager = manager
+        reread = conditions.reread
         Processes.ignoreBrokenPipes()
-        let descriptors = Processes.raiseDescriptorLimit()
+        descriptors = Processes.raiseDescriptorLimit()
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         let syncs = settings.durability == .always
         directory = try DataDirectory(dataDirectory)
         if syncs, FileCalls.isOnMemoryFileSystem(dataDirectory) {
-            logger.warning(
+            logger.log(
+                .warning, .dataInMemory,
                 "the data directory is on a memory file system: durability is \"always\", but a reboot loses everything",
                 metadata: ["data-dir": "\(dataDirectory)"])
         }
@@ -73,25 +114,13 @@ public final class ServerRuntime {
         let disk = SystemDisk()
         let logger = logger
         catalog = try LMDBCatalog(directory: directory.catalog, syncs: syncs) { logger.notice("\($0)") }
-        var lastProgress = Clocks.monotonicMilliseconds()
-        var recovery = Recovery(disk: disk, journal: directory.journal, catalog: catalog) { fraction in
-            let now = Clocks.monotonicMilliseconds()
-            guard now - lastProgress >= 1000 else { return }
-            lastProgress = now
-            logger.notice("recovering", metadata: ["percent": "\(Int(fraction * 100))"])
-            ServiceManager.extendTimeout(microseconds: 30_000_000, status: "recovering \(Int(fraction * 100)) %")
-        }
-        let recovered: Recovered
-        do {
-            recovered = try recovery.run()
-        } catch let error as Errno {
-            throw StartFault(description: "the journal in \(directory.journal) cannot be read: \(error.text)")
-        }
+        let recovered = try Self.recover(disk, directory, catalog, manager, logger)
         replayedStreams = Set(recovered.streams.map(\.id))
         for note in recovered.notes { logger.notice("recovery: \(note)") }
         if recovered.recordsReplayed > 0 {
-            logger.notice(
-                "recovered", metadata: ["records": "\(recovered.recordsReplayed)", "streams": "\(recovered.streams.count)"])
+            logger.log(
+                .notice, .recovered, "recovered",
+                metadata: ["records": "\(recovered.recordsReplayed)", "streams": "\(recovered.streams.count)"])
         }
         workers = DiskWorkers(count: settings.diskWorkers)
         journalThread = JournalThread()
@@ -104,11 +133,16 @@ public final class ServerRuntime {
         } catch {
             switch error {
             case .noSpace:
-                throw StartFault(description: "the disk of the data directory \(dataDirectory) is full; free some space and start again")
+                throw StartFault(
+                    description: "the disk of the data directory \(dataDirectory) is full; free some space and start again",
+                    errno: error.rawValue)
             case .readOnlyFileSystem:
                 throw StartFault(
-                    description: "the data directory \(dataDirectory) is on a read-only file system; the server needs to write there")
-            default: throw StartFault(description: "cannot create a journal file in \(directory.journal): \(error.text)")
+                    description: "the data directory \(dataDirectory) is on a read-only file system; the server needs to write there",
+                    errno: error.rawValue)
+            default:
+                throw StartFault(
+                    description: "cannot create a journal file in \(directory.journal): \(error.text)", errno: error.rawValue)
             }
         }
         var limits = StoreLimits()
@@ -125,31 +159,71 @@ public final class ServerRuntime {
                 wall: loop.wallNow, monotonic: loop.now, boot: Clocks.bootID(), saved: try catalog.mark().clock))
         registry = try StreamRegistry(context: context, recovered: recovered)
         checkpointer = Checkpointer(context: context, registry: registry)
-        var responder = ResponderSettings()
-        if case .only(let origins) = settings.corsOrigins { responder.origins = origins.map { Array($0.utf8) } }
-        responder.publicCache = settings.cacheVisibility == .public
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
-            dispatcher: dispatcher, responder: responder, logger: logger, logsAccess: settings.accessLog)
+            dispatcher: dispatcher, responder: Self.responder(settings), logger: logger, logsAccess: settings.accessLog)
         context.sink = core
-        context.onNote = { logger.warning("\($0)") }
-        for address in settings.listen {
-            do throws(Errno) {
-                listeners.append(try Listener(address, server: core))
-            } catch {
-                throw StartFault(description: "cannot listen on \(address.description): \(error.text)")
-            }
-        }
+        context.onNote = { [logger] in logger.log(.warning, .storageTrouble, "\($0)") }
+        try listen(conditions)
         context.onFatal = { [unowned self] in fatal($0) }
         journal.onFailure = { [unowned self] error in fatal("the journal could not be made durable: \(error.text)") }
         loop.atEndOfTurn { [core] in core.endTurn() }
         pending.handler = { [unowned self] signal in
             switch signal {
             case SIGTERM, SIGINT: drain()
-            default: logger.notice("SIGHUP: nothing is re-read by this version")
+            default: readConfigurationAgain()
             }
         }
         if let portFile = settings.portFile { try writePortFile(portFile.string) }
+    }
+
+    private static func recover(
+        _ disk: SystemDisk, _ directory: DataDirectory, _ catalog: LMDBCatalog, _ manager: ServiceManager, _ logger: Logger
+    ) throws -> Recovered {
+        try StartWatch.during(manager: manager) { watch in
+            var lastProgress = Clocks.monotonicMilliseconds()
+            var recovery = Recovery(disk: disk, journal: directory.journal, catalog: catalog) { fraction in
+                watch.progress(fraction)
+                let now = Clocks.monotonicMilliseconds()
+                guard now - lastProgress >= 1000 else { return }
+                lastProgress = now
+                logger.notice("recovering", metadata: ["percent": "\(Int(fraction * 100))"])
+            }
+            do {
+                return try recovery.run()
+            } catch let error as Errno {
+                throw StartFault(
+                    description: "the journal in \(directory.journal) cannot be read: \(error.text)", errno: error.rawValue)
+            }
+        }
+    }
+
+    /// Passed sockets first, then what `listen` says, unless it is one of them.
+    private func listen(_ conditions: StartConditions) throws {
+        for passed in conditions.sockets {
+            do throws(Errno) {
+                listeners.append(try Listener(passed, server: core))
+            } catch {
+                throw StartFault(
+                    description: "cannot accept on the passed socket \(passed.name) (descriptor \(passed.descriptor)): \(error.text)",
+                    errno: error.rawValue)
+            }
+        }
+        if !conditions.sockets.isEmpty, !conditions.listensBesides { return }
+        for address in settings.listen where !listeners.contains(where: { $0.isPassed && $0.serves(address) }) {
+            do throws(Errno) {
+                listeners.append(try Listener(address, server: core))
+            } catch {
+                throw StartFault(description: "cannot listen on \(address.description): \(error.text)", errno: error.rawValue)
+            }
+        }
+    }
+
+    private static func responder(_ settings: Settings) -> ResponderSettings {
+        var responder = ResponderSettings()
+        if case .only(let origins) = settings.corsOrigins { responder.origins = origins.map { Array($0.utf8) } }
+        responder.publicCache = settings.cacheVisibility == .public
+        return responder
     }
 
     /// Where the server listens, as a client writes it.
@@ -181,20 +255,95 @@ public final class ServerRuntime {
                 "listen": "\(addresses.joined(separator: " "))", "data-dir": "\(directory.path)", "streams": "\(registry.streamCount)",
                 "durability": "\(settings.durability.rawValue)",
             ])
-        ServiceManager.ready(status: "serving \(registry.streamCount) streams")
+        manager.ready(status: servingText)
+        status = servingText
+        statusToldAt = loop.now
         sweepLeftovers()
         tick()
+        if manager.isPresent, let limit = ServiceManager.watchdogInterval() {
+            Heartbeat(loop: loop, lane: journalThread, limitMicroseconds: limit) { [manager] in manager.watchdog() }.start()
+        }
         loop.run()
         return exitCode
     }
 
-    /// Once a second: TTLs, the reaper, eviction, the journal's spare files.
+    /// Once a second: TTLs, the reaper, eviction, the journal's spare files, the status.
     private func tick() {
         loop.schedule(after: 1000) { [self] in
             registry.tick()
             context.journal.trim(after: Int(context.limits.checkpointMilliseconds / 1000))
+            manager.retry()
+            tellStatus()
             tick()
         }
+    }
+
+    // MARK: The service manager
+
+    private var servingText: String {
+        StatusText.serving(streams: registry.streamCount, liveReaders: core.liveReaders) + (reloadFault.map { "; \($0)" } ?? "")
+    }
+
+    /// Tells what has changed, now and then.
+    private func tellStatus() {
+        guard manager.isPresent, loop.now - statusToldAt >= Self.statusMilliseconds else { return }
+        let text = draining ? StatusText.draining(connections: core.connectionCount) : servingText
+        if text == status { return }
+        status = text
+        statusToldAt = loop.now
+        manager.status(text)
+    }
+
+    // MARK: The configuration read again
+
+    private func readConfigurationAgain() {
+        guard let reread else { return }
+        if draining { return }
+        if case .reading = reload {
+            reload = .reading(again: true)
+            return
+        }
+        reload = .reading(again: false)
+        manager.reloading()
+        let confined = Confined(self)
+        let dispatcher = context.dispatcher
+        dispatcher.work {
+            let result = Result { () throws(SettingsFailure) in try reread() }
+            dispatcher.post { confined.value.hasReadConfiguration(result) }
+        }
+    }
+
+    private func hasReadConfiguration(_ result: Result<Settings, SettingsFailure>) {
+        guard case .reading(let again) = reload else { preconditionFailure("nobody reads the configuration") }
+        reload = .none
+        switch result {
+        case .success(let new): adopt(SettingsChange(from: settings, to: new))
+        case .failure(let failure):
+            for problem in failure.problems { logger.error("configuration: \(problem)") }
+            logger.log(.error, .reloadRefused, "the configuration was read again and has faults; the former one stays in force")
+            reloadFault = "the configuration file has faults, the former configuration is in force"
+        }
+        if draining { return }
+        status = servingText
+        statusToldAt = loop.now
+        manager.ready(status: status)
+        if again { readConfigurationAgain() }
+    }
+
+    private func adopt(_ change: SettingsChange) {
+        reloadFault = nil
+        settings = change.settings
+        let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
+        core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), logsAccess: settings.accessLog)
+        LogOutput.changeLevel(to: settings.logLevel)
+        for setting in change.applied {
+            logger.notice("changed", metadata: ["setting": "\(setting.name)", "from": "\(setting.old)", "to": "\(setting.new)"])
+        }
+        if !change.waiting.isEmpty {
+            logger.warning(
+                "changed settings take effect at the next start only", metadata: ["settings": "\(change.waiting.joined(separator: " "))"])
+        }
+        logger.notice("the configuration was read again", metadata: ["changed": "\(change.applied.count)"])
     }
 
     /// Removes the files of streams that neither the catalog nor the journal knows: what a crash in the middle of a removal left. Streams that
@@ -221,7 +370,11 @@ public final class ServerRuntime {
         }
         draining = true
         logger.notice("draining", metadata: ["connections": "\(core.connectionCount)"])
-        ServiceManager.stopping()
+        status = StatusText.draining(connections: core.connectionCount)
+        manager.stopping(status: status)
+        // The unit's time-out need not know of drain-timeout.
+        manager.extendTimeout(
+            microseconds: UInt64(core.limits.drainMilliseconds) * 1000 + Self.checkpointMicroseconds, status: status)
         for listener in listeners { listener.close() }
         core.onConnectionsGone = { [self] in finish() }
         loop.schedule(after: core.limits.drainMilliseconds) { [self] in
@@ -268,18 +421,10 @@ public final class ServerRuntime {
     private func fatal(_ reason: String) {
         guard exitCode == 0 else { return }
         exitCode = Self.exitIO
-        logger.critical("\(reason); the server ends, and the next start recovers what was acknowledged")
-        ServiceManager.failed(reason, errno: EIO)
+        logger.log(.critical, .diskFailed, "\(reason); the server ends, and the next start recovers what was acknowledged")
         core.failPending()
+        manager.failed(reason, errno: context.journal.failure?.rawValue ?? EIO)
         for listener in listeners { listener.close() }
         loop.stop()
     }
-}
-
-/// A value that is used on the reactor only, carried through a closure that must be Sendable.
-///
-/// @unchecked Sendable: the checkpointer, which keeps the closure, runs on the reactor and calls it there.
-private struct Confined<Value>: @unchecked Sendable {
-    let value: Value
-    init(_ value: Value) { self.value = value }
 }

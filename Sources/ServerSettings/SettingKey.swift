@@ -20,6 +20,14 @@ public struct SettingKey: Sendable {
         case logging = "Logging options"
     }
 
+    /// When a changed value is in force.
+    public enum Effect: Sendable {
+        /// When the configuration is read again (SIGHUP).
+        case onReload
+        /// When the server is started.
+        case onStart
+    }
+
     /// How many values a setting takes.
     public enum Shape: Sendable {
         case one
@@ -49,6 +57,16 @@ public struct SettingKey: Sendable {
     let read: @Sendable ([String], inout Settings) throws(ValueFault) -> Void
     /// The written form of the effective value; nil: not set.
     let write: @Sendable (Settings) -> [String]?
+
+    /// When a changed value is in force.
+    public private(set) var effect = Effect.onStart
+
+    /// The same setting, in force as soon as the configuration is read again.
+    var onReload: SettingKey {
+        var key = self
+        key.effect = .onReload
+        return key
+    }
 
     /// The flag, with its dashes.
     public var flag: String { "--\(name)" }

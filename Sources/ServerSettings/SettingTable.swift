@@ -1,5 +1,6 @@
 // The table of all settings. One entry is the whole description of a setting; add a field to `Settings`, an entry here and a flag
-// in `SettingsOptions`, and everything else follows. The bounds keep a slip of the pen (a unit too many) from becoming an outage.
+// in `SettingsOptions`, and everything else follows. `.onReload` stands behind those that take effect on SIGHUP. The bounds keep a slip
+// of the pen (a unit too many) from becoming an outage.
 
 import Logging
 
@@ -28,9 +29,11 @@ extension SettingKey {
     static let corsOrigins = list(
         "cors-origins", \.corsOrigins, .network, "ORIGIN", ["*"], allowed: "* or origins such as https://app.example.com",
         "Origins whose pages may use the server (CORS).",
-        read: { texts throws(ValueFault) in try CORSOrigins(texts) }, write: { $0.texts })
+        read: { texts throws(ValueFault) in try CORSOrigins(texts) }, write: { $0.texts }
+    ).onReload
     static let cacheVisibility = choice(
-        "cache-visibility", \.cacheVisibility, .network, .public, "Whether shared caches may keep what was read.")
+        "cache-visibility", \.cacheVisibility, .network, .public, "Whether shared caches may keep what was read."
+    ).onReload
 
     // MARK: Storage
 
@@ -62,10 +65,12 @@ extension SettingKey {
 
     static let longPollTimeout = duration(
         "long-poll-timeout", \.longPollTimeout, .reading, "30s", .milliseconds(1)...(.seconds(3600)),
-        because: "proxies cut silent requests off", "Time a long-poll waits for data before it is answered 204.")
+        because: "proxies cut silent requests off", "Time a long-poll waits for data before it is answered 204."
+    ).onReload
     static let sseInterval = duration(
         "sse-interval", \.sseInterval, .reading, "60s", .milliseconds(10)...(.seconds(86400)),
-        because: "caches collapse requests by interval", "Time after which an SSE connection is ended, to be resumed by the client.")
+        because: "caches collapse requests by interval", "Time after which an SSE connection is ended, to be resumed by the client."
+    ).onReload
     static let chunkSize = size(
         "chunk-size", \.chunkSize, .reading, "1MiB", (4 << 10)...(64 << 20),
         because: "small ones cost a request each, large ones cannot be resumed within",
@@ -75,41 +80,51 @@ extension SettingKey {
 
     static let bodyLimit = size(
         "body-limit", \.bodyLimit, .limits, "64MiB", (1 << 10)...(1 << 30), because: "a body is held in memory until it is durable",
-        "Largest request body; larger ones are answered 413.")
+        "Largest request body; larger ones are answered 413."
+    ).onReload
     static let headLimit = size(
         "head-limit", \.headLimit, .limits, "32KiB", (4 << 10)...(1 << 20), because: "a head is held in memory",
-        "Largest request line and header fields together; larger ones are answered 431.")
+        "Largest request line and header fields together; larger ones are answered 431."
+    ).onReload
     static let targetLimit = size(
         "target-limit", \.targetLimit, .limits, "8KiB", (4 << 10)...(64 << 10),
-        because: "a stream name of 1024 bytes, percent-encoded, has to fit", "Longest request target; longer ones are answered 414.")
+        because: "a stream name of 1024 bytes, percent-encoded, has to fit", "Longest request target; longer ones are answered 414."
+    ).onReload
     static let connectionLimit = count(
         "connection-limit", \.connectionLimit, .limits, "automatic", 1...10_000_000, zero: "automatic",
-        because: "automatic: what the limit of open files allows", "Most connections at once; further ones are refused.")
+        because: "automatic: what the limit of open files allows", "Most connections at once; further ones are refused."
+    ).onReload
 
     // MARK: Timeouts
 
     static let idleTimeout = duration(
         "idle-timeout", \.idleTimeout, .timeouts, "75s", .milliseconds(10)...(.seconds(86400)), because: "an idle connection costs a slot",
-        "Time without a request after which a kept-alive connection is closed.")
+        "Time without a request after which a kept-alive connection is closed."
+    ).onReload
     static let headerTimeout = duration(
         "header-timeout", \.headerTimeout, .timeouts, "10s", .milliseconds(10)...(.seconds(600)),
-        because: "slow senders would take all connections", "Time in which a request's head has to arrive.")
+        because: "slow senders would take all connections", "Time in which a request's head has to arrive."
+    ).onReload
     static let bodyGrace = duration(
         "body-grace", \.bodyGrace, .timeouts, "10s", .zero...(.seconds(3600)), because: "slow senders would take all connections",
-        "Time before a body's rate is measured.")
+        "Time before a body's rate is measured."
+    ).onReload
     static let bodyMinimumRate = rate(
         "body-minimum-rate", \.bodyMinimumRate, .timeouts, "1KiB/s", 0...(1 << 30), because: "0: no floor",
-        "Rate below which a request body is cut off after the grace period.")
+        "Rate below which a request body is cut off after the grace period."
+    ).onReload
     static let drainTimeout = duration(
         "drain-timeout", \.drainTimeout, .timeouts, "10s", .zero...(.seconds(3600)), because: "service managers wait 90s and kill",
-        "Time that open requests have to finish when the server stops.")
+        "Time that open requests have to finish when the server stops."
+    ).onReload
 
     // MARK: Logging
 
     static let logLevel = choice(
-        "log-level", \.logLevel, .logging, Logger.Level.info, "Least severe events that are logged, from trace to critical.")
+        "log-level", \.logLevel, .logging, Logger.Level.info, "Least severe events that are logged, from trace to critical."
+    ).onReload
     static let logFormat = choice("log-format", \.logFormat, .logging, .text, "Form of a log line.")
-    static let accessLog = onOff("access-log", \.accessLog, .logging, false, "Log one line per request.")
+    static let accessLog = onOff("access-log", \.accessLog, .logging, false, "Log one line per request.").onReload
 
     /// Every setting, in the order in which they are printed.
     public static let all: [SettingKey] = [

@@ -90,3 +90,35 @@ public struct Settings: Sendable {
         }
     }
 }
+
+/// What reading the configuration again means for a running server.
+public struct SettingsChange: Sendable {
+    /// The settings from now on: those of `onReload` are new, all others as they were.
+    public let settings: Settings
+    /// Names of settings whose new value is in force, with the written form of old and new, in the table's order.
+    public let applied: [(name: String, old: String, new: String)]
+    /// Names of settings that differ now and stay as they were until the server is started again.
+    public let waiting: [String]
+
+    public init(from old: Settings, to new: Settings) {
+        var settings = old
+        var applied: [(name: String, old: String, new: String)] = []
+        var waiting: [String] = []
+        func text(_ key: SettingKey, _ settings: Settings) -> String? { key.write(settings)?.joined(separator: ", ") }
+        for key in SettingKey.all where text(key, old) != text(key, new) {
+            guard key.effect == .onReload, let texts = key.write(new) else {
+                waiting.append(key.name)
+                continue
+            }
+            do {
+                try key.read(texts, &settings)
+            } catch {
+                preconditionFailure("the written form of \(key.name) reads as itself: \(error)")
+            }
+            applied.append((key.name, text(key, old) ?? "-", text(key, new) ?? "-"))
+        }
+        self.settings = settings
+        self.applied = applied
+        self.waiting = waiting
+    }
+}

@@ -78,12 +78,14 @@ public struct SettingsOptions: ParsableArguments {
     }
 
     /// The effective settings; if anything is wrong, all of it is printed to standard error and the program ends with status 2.
+    /// - Parameter telling: is told of a failure before it is thrown.
     /// - Throws: `ExitCode`, for `run()` to pass on.
-    public func settingsOrExit(mode: ServerMode) throws(ExitCode) -> EffectiveSettings {
+    public func settingsOrExit(mode: ServerMode, telling: (SettingsFailure) -> Void = { _ in }) throws(ExitCode) -> EffectiveSettings {
         do {
             return try sources().effective(mode: mode)
         } catch {
-            StandardError.write("\(error)\n")
+            StandardError.report("\(error)\n")
+            telling(error)
             throw ExitCode(SettingsFailure.exitStatus)
         }
     }

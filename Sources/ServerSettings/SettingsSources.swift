@@ -23,6 +23,9 @@ public struct EffectiveSettings: Sendable {
         self.origins = origins
     }
 
+    /// Whether `listen` was set somewhere.
+    public var listenIsSet: Bool { origin(of: .listen) != .standard }
+
     /// The place a setting's value was taken from.
     public func origin(of key: SettingKey) -> SettingOrigin { origins[key.name] ?? .standard }
 }

@@ -7,6 +7,12 @@ public enum StandardError {
     public static func write(_ text: String) {
         DescriptorWriter(descriptor: STDERR_FILENO).write(Array(text.utf8))
     }
+
+    /// Writes lines that say why the program ends; the systemd journal takes them as errors (sd-daemon(3)).
+    public static func report(_ lines: String) {
+        if !LogOutput.isJournal { return write(lines) }
+        write(lines.split(separator: "\n").map { "<3>\($0)\n" }.joined())
+    }
 }
 
 /// Writes whole lines to a descriptor, with one write(2) per call so that lines of several threads and processes do not mix.

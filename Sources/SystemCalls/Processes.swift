@@ -16,6 +16,24 @@ public enum Processes {
         return Int(clamping: limit.rlim_cur)
     }
 
+    /// Whether a blocked signal waits for the process.
+    public static func isPending(_ signal: Int32) -> Bool {
+        var set = sigset_t()
+        return sigpending(&set) == 0 && sigismember(&set, signal) == 1
+    }
+
+    /// A clock of the calling thread that any thread can read: the processor time it has used, in microseconds.
+    public static func processorTimeOfThisThread() -> @Sendable () -> Int64 {
+        var clock = clockid_t()
+        let code = pthread_getcpuclockid(pthread_self(), &clock)
+        precondition(code == 0, "a running thread has a clock")
+        return { [clock] in
+            var time = timespec()
+            clock_gettime(clock, &time)
+            return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
+        }
+    }
+
     public static func ignoreBrokenPipes() { clinux_ignore_sigpipe() }
 
     /// Starts a thread with a name that `ps` and `top` show; the thread is never joined through this handle.

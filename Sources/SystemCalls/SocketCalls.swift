@@ -143,21 +143,50 @@ public enum SocketCalls {
         return socket
     }
 
-    /// The TCP port that a listener is bound to; nil for a Unix socket.
-    public static func port(of listener: Int32) -> UInt16? {
+    public enum LocalAddress: Equatable, Sendable {
+        /// Most significant byte first in the integer.
+        case ipv4(UInt32, port: UInt16)
+        case ipv6(UInt128, port: UInt16)
+        /// The path; a name in the abstract namespace begins with `@`, a socket without a name has none.
+        case unix(String)
+    }
+
+    /// What a socket is bound to; nil for a family that is none of these.
+    public static func localAddress(of socket: Int32) -> LocalAddress? {
         var address = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let status = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener, $0, &length) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(socket, $0, &length) }
         }
         guard status == 0 else { return nil }
         let family = Int32(address.ss_family)
+        let end = min(Int(length), MemoryLayout<sockaddr_storage>.size)
         return withUnsafeBytes(of: &address) { bytes in
             switch family {
-            case AF_INET: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
-            case AF_INET6: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
+            case AF_INET:
+                .ipv4(
+                    UInt32(bigEndian: bytes.load(fromByteOffset: 4, as: UInt32.self)),
+                    port: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self)))
+            case AF_INET6:
+                .ipv6(
+                    bytes[8..<24].reduce(UInt128(0)) { $0 << 8 | UInt128($1) },
+                    port: UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self)))
+            case AF_UNIX:
+                if end > 2, bytes[2] == 0 {
+                    .unix("@" + String(decoding: bytes[3..<end], as: UTF8.self))
+                } else {
+                    .unix(String(decoding: bytes[2..<max(2, end)].prefix { $0 != 0 }, as: UTF8.self))
+                }
             default: nil
             }
+        }
+    }
+
+    /// The TCP port that a listener is bound to; nil for a Unix socket.
+    public static func port(of listener: Int32) -> UInt16? {
+        switch localAddress(of: listener) {
+        case .ipv4(_, let port), .ipv6(_, let port): port
+        case .unix, nil: nil
         }
     }
 }

@@ -5,6 +5,7 @@ import Glibc
 import Server
 import ServerSettings
 import SystemCalls
+import Systemd
 
 struct DevCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -28,7 +29,7 @@ struct DevCommand: ParsableCommand {
             temporary = directory
         }
         defer { if let temporary { Self.removeTree(temporary) } }
-        try Serving.run(effective.settings, dataDirectory: directory) { runtime in
+        try Serving.run(effective, options, ServiceManager(), dataDirectory: directory) { runtime in
             Self.greet(runtime.addresses.first ?? "", directory, isTemporary: temporary != nil)
         }
     }

@@ -1,8 +1,11 @@
 // `serve`: the production mode.
 
 import ArgumentParser
+import Glibc
+import Logging
 import Server
 import ServerSettings
+import Systemd
 
 struct ServeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,21 +20,41 @@ struct ServeCommand: ParsableCommand {
     @OptionGroup var options: SettingsOptions
 
     func run() throws {
-        let effective = try options.settingsOrExit(mode: .serve)
+        let manager = ServiceManager()
+        let effective = try options.settingsOrExit(mode: .serve) { failure in
+            let more = failure.problems.count > 1 ? " (and \(failure.problems.count - 1) more, see the log)" : ""
+            manager.failed("wrong configuration: \(failure.problems[0])\(more)", errno: EINVAL)
+        }
         LogOutput.bootstrap(settings: effective.settings)
         guard let directory = effective.settings.dataDirectory else { preconditionFailure("serve has a data directory") }
-        try Serving.run(effective.settings, dataDirectory: directory.string) { _ in }
+        try Serving.run(effective, options, manager, dataDirectory: directory.string) { _ in }
     }
 }
 
 /// What `serve` and `dev` share.
 enum Serving {
-    static func run(_ settings: Settings, dataDirectory: String, _ started: (ServerRuntime) -> Void) throws {
+    static func run(
+        _ effective: EffectiveSettings, _ options: SettingsOptions, _ manager: ServiceManager, dataDirectory: String,
+        _ started: (ServerRuntime) -> Void
+    ) throws {
         let runtime: ServerRuntime
         do {
-            runtime = try ServerRuntime(settings, dataDirectory: dataDirectory)
+            var conditions = StartConditions()
+            conditions.manager = manager
+            conditions.sockets = try PassedSockets.take()
+            conditions.listensBesides = effective.listenIsSet
+            let (sources, mode) = (options.sources(), effective.settings.mode)
+            conditions.reread = { () throws(SettingsFailure) in try sources.effective(mode: mode).settings }
+            runtime = try ServerRuntime(effective.settings, dataDirectory: dataDirectory, conditions)
         } catch {
-            StandardError.write("durable-streams: \(error)\n")
+            let code = (error as? StartFault)?.errno
+            if LogOutput.isJournal {
+                Logger(label: "durable-streams").log(
+                    .critical, .notStarted, "could not start: \(error)", metadata: code.map { ["ERRNO": "\($0)"] } ?? [:])
+            } else {
+                StandardError.write("durable-streams: \(error)\n")
+            }
+            manager.failed("could not start: \(error)", errno: code)
             throw ExitCode(1)
         }
         started(runtime)

@@ -6,6 +6,7 @@
 
 import Glibc
 import HTTPWire
+import StreamHTTP
 import StreamRules
 import SystemCalls
 import Testing
@@ -171,6 +172,8 @@ import Testing
 
     @Test func headDrains() throws {
         let (bench, idle) = try Self.peer()
+        idle.say(Self.get)
+        #expect(idle.answers().count == 1)
         let begun = try bench.connect()
         let full = Self.get
         begun.say(String(full.prefix(20)))
@@ -182,6 +185,68 @@ import Testing
         begun.close()
         bench.settle()
         #expect(bench.core.connectionCount == 0)
+    }
+
+    /// A connection that has not been used yet was opened for a request: it is on its way, or here and not read.
+    @Test func headOfANewConnectionDrains() throws {
+        let (bench, silent) = try Self.peer()
+        let late = try bench.connect()
+        let unread = try bench.connect()
+        bench.settle()
+        unread.send(Self.get)
+        bench.core.drain()
+        #expect(unread.answers().map(\.body) == ["hello"])
+        bench.settle()
+        #expect(silent.connection.phase == .head && late.connection.phase == .head)
+        late.say(Self.get)
+        let answer = try #require(late.answers().first)
+        #expect(answer.body == "hello" && answer.fields["connection"] == "close")
+        _ = silent.connection.visit(now: bench.loop.now + bench.core.limits.newConnectionMilliseconds + 1)
+        Self.expectClosed(silent)
+    }
+
+    /// The same for a connection that is used already: a request that is here is answered, and the connection ends then.
+    @Test func unreadRequestDrains() throws {
+        let (bench, peer) = try Self.peer()
+        peer.say(Self.get)
+        #expect(peer.answers().count == 1)
+        peer.send(Self.post("!") + Self.get)
+        bench.core.drain()
+        bench.settle()
+        let answers = peer.answers()
+        #expect(answers.first?.status == 204 && answers.first?.fields["connection"] == "close")
+    }
+
+    @Test func liveReadersAreCounted() throws {
+        let (bench, poll) = try Self.peer()
+        #expect(bench.core.liveReaders == 0)
+        poll.say(Self.poll)
+        let events = try bench.connect()
+        events.say(Self.events)
+        #expect(bench.core.liveReaders == 2)
+        try bench.append("s", Array("!".utf8))
+        #expect(bench.core.liveReaders == 1)
+        events.close()
+        bench.settle()
+        #expect(bench.core.liveReaders == 0)
+    }
+
+    /// What was read again holds for the next request, also of connections that are open.
+    @Test func limitsChangeWhileConnectionsAreOpen() throws {
+        let (bench, peer) = try Self.peer()
+        peer.say(Self.post(String(repeating: "x", count: 100)))
+        #expect(peer.answers().map(\.status) == [204])
+        var limits = bench.core.limits
+        limits.bodyBytes = 50
+        var settings = ResponderSettings()
+        settings.origins = [Array("https://app.example".utf8)]
+        bench.core.adopt(limits, settings, logsAccess: false)
+        let target = "s?offset=-1"
+        peer.say(Peer.head("GET", target, ["Origin: https://app.example"]) + Peer.head("GET", target, ["Origin: https://other.example"]))
+        let answers = peer.answers()
+        #expect(answers.map { $0.fields["access-control-allow-origin"] } == ["https://app.example", nil])
+        peer.say(Self.post(String(repeating: "x", count: 100)))
+        #expect(peer.answers().map(\.status) == [413])
     }
 
     @Test func headBreaks() throws {
