@@ -23,9 +23,12 @@ final class ChildProcess: Sendable {
     private let end = Mutex<End?>(nil)
 
     /// Starts a program.
-    /// - Parameter environment: added to a minimal one; nothing is inherited but `PATH`.
+    /// - Parameters:
+    ///   - environment: added to a minimal one; nothing is inherited but `PATH`.
+    ///   - passing: descriptors that become the program's descriptors from 3 on.
     init(
-        _ path: String, _ arguments: [String], environment: [String: String] = [:], input: Payload = .none, folder: String
+        _ path: String, _ arguments: [String], environment: [String: String] = [:], input: Payload = .none, passing: [Int32] = [],
+        folder: String
     ) throws {
         self.folder = folder
         guard access(path, X_OK) == 0 else {
@@ -40,6 +43,10 @@ final class ChildProcess: Sendable {
         posix_spawn_file_actions_addopen(&actions, 1, folder + "/stdout", O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, folder + "/stderr", O_WRONLY | O_CREAT | O_APPEND, 0o600)
         Reaper.closeInherited(&actions)
+        // From numbers that no action before writes to.
+        let passed = passing.map { fcntl($0, F_DUPFD_CLOEXEC, 100) }
+        defer { for descriptor in passed { close(descriptor) } }
+        for (index, descriptor) in passed.enumerated() { posix_spawn_file_actions_adddup2(&actions, descriptor, 3 + Int32(index)) }
         // The test process may have signals blocked or ignored; a server must not inherit that.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

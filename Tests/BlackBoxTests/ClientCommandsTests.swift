@@ -44,6 +44,48 @@ import Testing
         #expect(try stream.get().text == "all of it\n")
     }
 
+    /// What a client sends as `Authorization`, seen by a peer that answers nothing else than 404.
+    private func authorization(_ arguments: [String], environment: [String: String]) throws -> (field: String?, error: String) {
+        let socket = try #require(ListeningSocket(family: AF_INET))
+        let folder = try Folder.make()
+        let child = try ChildProcess(
+            ServerProcess.binary, ["head", "a", "--url", "http://127.0.0.1:\(socket.port)/v1/stream"] + arguments, environment: environment,
+            folder: folder)
+        var entry = pollfd(fd: socket.descriptor, events: Int16(POLLIN), revents: 0)
+        guard Deadline.poll(until: { poll(&entry, 1, 5) == 1 || child.poll() != nil }), entry.revents != 0 else {
+            return (nil, child.standardError)
+        }
+        let peer = accept(socket.descriptor, nil, nil)
+        defer { close(peer) }
+        var text = ""
+        var block = [UInt8](repeating: 0, count: 4096)
+        while !text.contains("\r\n\r\n") {
+            let count = recv(peer, &block, block.count, 0)
+            try #require(count > 0)
+            text += String(decoding: block[..<count], as: UTF8.self)
+        }
+        let answer = Array("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".utf8)
+        #expect(send(peer, answer, answer.count, Int32(MSG_NOSIGNAL)) == answer.count)
+        #expect(child.wait() == .exit(3))
+        let field = text.split(separator: "\r\n").first { $0.lowercased().hasPrefix("authorization:") }
+        return (field.map { String($0.dropFirst("authorization:".count).trimmed) }, child.standardError)
+    }
+
+    @Test("Secrets come from a file, a variable or a credential of systemd, in this order")
+    func secrets() throws {
+        let folder = try Folder.make()
+        try Folder.write("from-file\n", to: folder + "/file")
+        try Folder.write("from-credential\n", to: folder + "/stream-auth")
+        let all = ["STREAM_AUTH": "from-variable", "CREDENTIALS_DIRECTORY": folder]
+        #expect(try authorization(["--auth-file", folder + "/file"], environment: all).field == "Bearer from-file")
+        #expect(try authorization([], environment: all).field == "Bearer from-variable")
+        #expect(try authorization([], environment: ["CREDENTIALS_DIRECTORY": folder]).field == "Bearer from-credential")
+        #expect(try authorization([], environment: ["CREDENTIALS_DIRECTORY": "/nonexistent"]).field == nil)
+        chmod(folder + "/file", 0o644)
+        let refused = try authorization(["--auth-file", folder + "/file"], environment: all)
+        #expect(refused.field == nil && refused.error.contains("chmod o-rwx") && !refused.error.contains("from-file"), "\(refused)")
+    }
+
     @Test("write: arguments are one append without a newline")
     func writeArguments() throws {
         let (name, stream) = try stream("text/plain")
