@@ -336,13 +336,6 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
 
     private func begin(_ bytes: UnsafeRawBufferPointer, following: Int) {
         let head = server.requestHead
-        defer {
-            if server.logsAccess, let exchange {
-                exchange.accessLine =
-                    String(decoding: bytes[head.methodRange], as: UTF8.self) + " " + String(decoding: bytes[head.target], as: UTF8.self)
-                exchange.began = server.loop.now
-            }
-        }
         let routed = server.router.route(head, bytes, secure: false)
         let keepAlive = head.keepAlive && !server.isDraining
         tag &+= 1
@@ -353,6 +346,7 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
                 exchange = Exchange(
                     verb: nil, name: [], context: request.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
                     body: BodyReceiver(.none, limit: 0, wire: limits.wire, discards: true))
+                noteForLog(bytes)
                 refuseTooLarge()
                 return
             }
@@ -382,10 +376,12 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
                 verb: nil, name: [], context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
                 body: BodyReceiver(head.framing, limit: limits.bodyBytes, wire: limits.wire, discards: true))
             if !stays {
+                noteForLog(bytes)
                 answerWithoutStream()
                 return
             }
         }
+        noteForLog(bytes)
         if head.framing == .none || head.framing == .length(0) {
             bodyIsComplete(nil)
             return
@@ -403,6 +399,15 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
             }
         }
         updateInterest()
+    }
+
+    /// Before anything is answered: an answer may come at once.
+    private func noteForLog(_ bytes: UnsafeRawBufferPointer) {
+        guard server.logsAccess, let exchange else { return }
+        let head = server.requestHead
+        exchange.accessLine =
+            String(decoding: bytes[head.methodRange], as: UTF8.self) + " " + String(decoding: bytes[head.target], as: UTF8.self)
+        exchange.began = server.loop.now
     }
 
     /// All content is here: in `borrowed`, or collected.
@@ -463,12 +468,13 @@ final class Connection: ReadinessHandler, LiveReader, @unchecked Sendable {
     /// Answers with an error that ends the connection.
     private func refuse(_ problem: Problem, keepAlive: Bool) {
         let context = exchange?.context ?? ResponseContext()
-        let line = exchange?.accessLine
+        let (line, began) = (exchange?.accessLine, exchange?.began)
         endExchange()
         exchange = Exchange(
             verb: nil, name: [], context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
             body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
         exchange?.accessLine = line
+        exchange?.began = began ?? 0
         let body = server.responder.refuse(problem, context, &server.head)
         respond(body)
     }
