@@ -62,6 +62,7 @@ public final class ServerRuntime {
     private let context: StreamContext
     private let registry: StreamRegistry
     private let checkpointer: Checkpointer
+    private let scrubber: Scrubber
     private let core: ServerCore
     private let replayedStreams: Set<UInt64>
     private var listeners: [Listener] = []
@@ -159,11 +160,15 @@ public final class ServerRuntime {
                 wall: loop.wallNow, monotonic: loop.now, boot: Clocks.bootID(), saved: try catalog.mark().clock))
         registry = try StreamRegistry(context: context, recovered: recovered)
         checkpointer = Checkpointer(context: context, registry: registry)
+        scrubber = Scrubber(context: context, rate: settings.scrubRate, pause: settings.scrubPause.milliseconds)
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
             dispatcher: dispatcher, responder: Self.responder(settings), logger: logger, logsAccess: settings.accessLog)
         context.sink = core
         context.onNote = { [logger] in logger.log(.warning, .storageTrouble, "\($0)") }
+        context.onDamage = { [logger] name, what in
+            logger.log(.critical, .dataDamaged, "stored data is damaged: \(what)", metadata: ["stream": "\(StreamLabel.text(name))"])
+        }
         try listen(conditions)
         context.onFatal = { [unowned self] in fatal($0) }
         journal.onFailure = { [unowned self] error in fatal("the journal could not be made durable: \(error.text)") }
@@ -271,6 +276,7 @@ public final class ServerRuntime {
     private func tick() {
         loop.schedule(after: 1000) { [self] in
             registry.tick()
+            scrubber.tick()
             context.journal.trim(after: Int(context.limits.checkpointMilliseconds / 1000))
             manager.retry()
             tellStatus()
@@ -335,6 +341,8 @@ public final class ServerRuntime {
         settings = change.settings
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), logsAccess: settings.accessLog)
+        scrubber.rate = settings.scrubRate
+        scrubber.pause = settings.scrubPause.milliseconds
         LogOutput.changeLevel(to: settings.logLevel)
         for setting in change.applied {
             logger.notice("changed", metadata: ["setting": "\(setting.name)", "from": "\(setting.old)", "to": "\(setting.new)"])

@@ -20,6 +20,8 @@ public enum OperatorEvent: String, Sendable, CaseIterable {
     case reloadRefused = "61fa80c043d645709646b7848d4702e1"
     /// A checkpoint, a flush or a look-up did not succeed and will be tried again.
     case storageTrouble = "dad9a9316a82486fb937f415df4cc543"
+    /// Stored bytes are not what was written; reads of them are refused.
+    case dataDamaged = "5f0c1ab2c9e64f2b8a6d3f1f4c7e9b60"
     /// Acknowledged data may not survive a reboot: the data directory is in memory.
     case dataInMemory = "35b7b30af2a74865b6ae1c5e30be66f8"
 

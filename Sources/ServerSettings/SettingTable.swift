@@ -61,6 +61,15 @@ extension SettingKey {
     static let diskWorkers = count(
         "disk-workers", \.diskWorkers, .storage, "4", 1...64, because: "each is a thread", "Threads for file operations that may block.")
 
+    static let scrubRate = rate(
+        "scrub-rate", \.scrubRate, .storage, "4MiB/s", 0...(16 << 30), because: "0 is off",
+        "Bytes of segments that are checked against their checksums per second, in the background."
+    ).onReload
+    static let scrubPause = duration(
+        "scrub-pause", \.scrubPause, .storage, "1d", .milliseconds(1)...(.seconds(366 * 86400)),
+        because: "every byte is read once in a pass", "Time between two passes of the scrub."
+    ).onReload
+
     // MARK: Reading
 
     static let longPollTimeout = duration(
@@ -130,6 +139,7 @@ extension SettingKey {
     public static let all: [SettingKey] = [
         listen, portFile, corsOrigins, cacheVisibility,
         dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers,
+        scrubRate, scrubPause,
         longPollTimeout, sseInterval, chunkSize,
         bodyLimit, headLimit, targetLimit, connectionLimit,
         idleTimeout, headerTimeout, bodyGrace, bodyMinimumRate, drainTimeout,

@@ -54,6 +54,9 @@ public struct Settings: Sendable {
     public var tailBufferBudget = 0
     public var descriptorCache = 0
     public var checkpointInterval: Duration = .zero
+    /// Bytes per second; 0: off.
+    public var scrubRate = 0
+    public var scrubPause: Duration = .zero
     public var diskWorkers = 0
 
     public var longPollTimeout: Duration = .zero

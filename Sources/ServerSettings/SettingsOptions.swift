@@ -109,10 +109,15 @@ struct StorageOptions: ParsableArguments {
     @Option(.descriptorCache) var descriptorCache: SettingFlag?
     @Option(.checkpointInterval) var checkpointInterval: SettingFlag?
     @Option(.diskWorkers) var diskWorkers: SettingFlag?
+    @Option(.scrubRate) var scrubRate: SettingFlag?
+    @Option(.scrubPause) var scrubPause: SettingFlag?
 
     var given: [SettingFlag] {
-        [dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers]
-            .compactMap { $0 }
+        [
+            dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers,
+            scrubRate,
+            scrubPause,
+        ].compactMap { $0 }
     }
 }
 

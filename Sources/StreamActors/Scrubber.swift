@@ -41,7 +41,8 @@ public final class Scrubber: @unchecked Sendable {
     private let context: StreamContext
     /// Bytes per second; 0: no scrub.
     public var rate: Int
-    private let pause: Int64
+    /// Milliseconds between two passes.
+    public var pause: Int64
     private var cursor = Cursor()
     private var isOut = false
     private var resumesAt: Int64 = 0
@@ -49,7 +50,6 @@ public final class Scrubber: @unchecked Sendable {
     public private(set) var bytes = 0
     public private(set) var passes = 0
 
-    /// `pause`: milliseconds between two passes.
     public init(context: StreamContext, rate: Int, pause: Int64) {
         self.context = context
         self.rate = rate

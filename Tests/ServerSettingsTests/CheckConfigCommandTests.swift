@@ -30,6 +30,8 @@ struct CheckConfigCommandTests {
                 descriptor-cache     512                       default
                 checkpoint-interval  30s                       default
                 disk-workers         4                         default
+                scrub-rate           4MiB/s                    default
+                scrub-pause          1d                        default
                 long-poll-timeout    300ms                     --long-poll-timeout
                 sse-interval         60s                       default
                 chunk-size           2MiB                      \(file.path):2

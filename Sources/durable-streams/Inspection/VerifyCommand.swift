@@ -11,7 +11,8 @@ struct VerifyCommand: ParsableCommand {
         commandName: "verify", abstract: "Check every checksum and cross-reference of a data directory.",
         discussion: """
             Nothing is written. The server must be stopped, unless --online is given; then the catalog and the segments are checked, and the \
-            journal, which is in motion, is not.
+            journal, which is in motion, is not. A file that is missing beside a server is waited for up to 90 seconds, until a checkpoint has \
+            told whether its stream was deleted.
 
             Exit codes: 0 all is well; 1 damage was found, or nothing could be checked; 2 wrong usage.
             """)
