@@ -19,9 +19,10 @@ sub vcl_recv {
     if (req.method != "GET") {
         return (pass);
     }
-    # An event stream is one reader's own and never ends well in a cache.
+    # An event stream is one reader's own. It is piped, because Varnish would hold its first event back until a second one comes. A pipe
+    # that is silent for a minute is cut, and the reader resumes; varnishd -p pipe_timeout=90s lets the server end it first (sse-interval).
     if (req.url ~ "[?&]live=sse(&|$)") {
-        return (pass);
+        return (pipe);
     }
     # Reads with credentials are the reader's own, unless the proxy in front has checked them: then take the two fields away there.
     if (req.http.Authorization || req.http.Cookie) {
@@ -29,6 +30,11 @@ sub vcl_recv {
     }
     # The whole URL is the key: stream, offset and cursor. Requests for a key that is being fetched wait for that one answer.
     return (hash);
+}
+
+sub vcl_pipe {
+    # One request only: what comes behind it would pass unseen.
+    set bereq.http.Connection = "close";
 }
 
 sub vcl_backend_response {
