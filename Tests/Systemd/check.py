@@ -238,6 +238,12 @@ def logs_with_fields():
     systemctl("reload", SERVICE)
 
 
+def is_verified_online():
+    """verify checks the data beside the running server"""
+    drop = ["setpriv", "--reuid", "durable-streams", "--regid", "durable-streams", "--clear-groups"]
+    run(*drop, "durable-streams", "verify", "--data-dir", "/var/lib/durable-streams", "--online")
+
+
 def is_restarted_under_load():
     """restarts with 200 writers and 1,000 readers: nobody is refused, nothing acknowledged is lost"""
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
@@ -411,8 +417,8 @@ def is_removed(before):
 
 STEPS = [
     installs, starts_at_the_first_connection, is_confined, is_checked_for_production, serves_several_sockets, reloads, logs_with_fields,
-    is_restarted_under_load, watchdog_of_the_process, watchdog_of_the_journal_thread, watchdog_of_the_reactor, recovers_from_a_crash,
-    explains_failures, runs_several_instances, is_upgraded, stops,
+    is_restarted_under_load, is_verified_online, watchdog_of_the_process, watchdog_of_the_journal_thread, watchdog_of_the_reactor,
+    recovers_from_a_crash, explains_failures, runs_several_instances, is_upgraded, stops
 ]
 
 
