@@ -65,6 +65,11 @@ let package = Package(
         .executableTarget(name: "http-parse-check", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .executableTarget(name: "http-head-bench", dependencies: ["HTTPWire"], swiftSettings: strict),
 
+        .target(
+            name: "StreamSimulation", dependencies: ["SystemCalls", "Reactor", "StreamRules", "StreamStore", "StreamActors", system],
+            swiftSettings: strict),
+        .executableTarget(name: "stream-simulation", dependencies: ["StreamSimulation", arguments], swiftSettings: strict),
+
         .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
         .testTarget(
@@ -73,7 +78,11 @@ let package = Package(
         .testTarget(name: "SystemCallsTests", dependencies: ["SystemCalls", system], swiftSettings: strict),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "SystemCalls", system], swiftSettings: strict),
         .testTarget(
-            name: "StreamStoreTests", dependencies: ["StreamStore", "StreamRules", "SystemCalls", "CLMDB", system], swiftSettings: strict),
+            name: "StreamStoreTests", dependencies: ["StreamStore", "StreamRules", "StreamSimulation", "SystemCalls", "CLMDB", system],
+            swiftSettings: strict),
+        .testTarget(
+            name: "StreamModelTests", dependencies: ["StreamSimulation", "StreamActors", "StreamStore", "StreamRules", "Reactor", system],
+            swiftSettings: strict),
         .testTarget(name: "StreamHTTPTests", dependencies: ["StreamHTTP", "HTTPWire", "StreamRules"], swiftSettings: strict),
         .testTarget(
             name: "ServerTests",

@@ -53,6 +53,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private let timers = TimerQueue()
     private var endOfTurn: [() -> Void] = []
     private var stopping = false
+    private let clocks: Clocks
     private var events: UnsafeMutablePointer<epoll_event>
     private static let eventsPerTurn: Int32 = 512
     private static let wakeToken = UInt64.max
@@ -64,7 +65,8 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     /// Counts the turns; two events with the same number happened in the same turn.
     public private(set) var turn: UInt64 = 0
 
-    public init() throws(Errno) {
+    public init(clocks: Clocks = .system) throws(Errno) {
+        self.clocks = clocks
         let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         if epoll < 0 { throw Errno(rawValue: errno) }
         self.epoll = Descriptor(owning: epoll)
@@ -72,8 +74,8 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
         if wake < 0 { throw Errno(rawValue: errno) }
         wakeDescriptor = Descriptor(owning: wake)
         events = .allocate(capacity: Int(Self.eventsPerTurn))
-        now = Clocks.monotonicMilliseconds()
-        wallNow = Clocks.wallMilliseconds()
+        now = clocks.monotonic()
+        wallNow = clocks.wall()
         _ = clinux_epoll_ctl(epoll, EPOLL_CTL_ADD, wake, EPOLLIN.rawValue, Self.wakeToken)
     }
 
@@ -189,12 +191,12 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     /// One turn; with `waiting` false it takes only what is ready at once.
     public func runTurn(waiting: Bool) {
         var timeout: Int32 = waiting ? -1 : 0
-        if waiting, let next = timers.next { timeout = Int32(clamping: max(0, next - Clocks.monotonicMilliseconds())) }
+        if waiting, let next = timers.next { timeout = Int32(clamping: max(0, next - clocks.monotonic())) }
         let count = epoll_wait(epoll.number, events, Self.eventsPerTurn, timeout)
         if count < 0 { precondition(errno == EINTR, "epoll_wait failed: errno \(errno)") }
         turn &+= 1
-        now = Clocks.monotonicMilliseconds()
-        wallNow = Clocks.wallMilliseconds()
+        now = clocks.monotonic()
+        wallNow = clocks.wall()
         var index: Int32 = 0
         while index < count {
             let token = clinux_epoll_data(events, index)

@@ -64,7 +64,6 @@ public final class ServerRuntime {
     private let checkpointer: Checkpointer
     private let scrubber: Scrubber
     private let core: ServerCore
-    private let replayedStreams: Set<UInt64>
     private var listeners: [Listener] = []
     private var signals: SignalSource?
     private var draining = false
@@ -116,7 +115,6 @@ public final class ServerRuntime {
         let logger = logger
         catalog = try LMDBCatalog(directory: directory.catalog, syncs: syncs) { logger.notice("\($0)") }
         let recovered = try Self.recover(disk, directory, catalog, manager, logger)
-        replayedStreams = Set(recovered.streams.map(\.id))
         for note in recovered.notes { logger.notice("recovery: \(note)") }
         if recovered.recordsReplayed > 0 {
             logger.log(
@@ -263,7 +261,9 @@ public final class ServerRuntime {
         manager.ready(status: servingText)
         status = servingText
         statusToldAt = loop.now
-        sweepLeftovers()
+        registry.sweepLeftovers { [logger] removed in
+            logger.notice("removed files of deleted streams", metadata: ["streams": "\(removed)"])
+        }
         tick()
         if manager.isPresent, let limit = ServiceManager.watchdogInterval() {
             Heartbeat(loop: loop, lane: journalThread, limitMicroseconds: limit) { [manager] in manager.watchdog() }.start()
@@ -352,20 +352,6 @@ public final class ServerRuntime {
                 "changed settings take effect at the next start only", metadata: ["settings": "\(change.waiting.joined(separator: " "))"])
         }
         logger.notice("the configuration was read again", metadata: ["changed": "\(change.applied.count)"])
-    }
-
-    /// Removes the files of streams that neither the catalog nor the journal knows: what a crash in the middle of a removal left. Streams that
-    /// only the journal knows may be flushed to their files while this runs.
-    private func sweepLeftovers() {
-        let (context, disk, root) = (context, SystemDisk(), directory.streams)
-        let firstNew = registry.nextStreamID
-        let replayed = replayedStreams
-        context.dispatcher.work { [logger] in
-            let removed = try? StreamFiles.sweep(disk: disk, root: root) { id in
-                try id >= firstNew || replayed.contains(id) || context.catalog.image(id: id) != nil
-            }
-            if let removed, removed > 0 { logger.notice("removed files of deleted streams", metadata: ["streams": "\(removed)"]) }
-        }
     }
 
     // MARK: Ending

@@ -574,6 +574,14 @@ public actor StreamActor {
         if image.renewedUntil < context.now + 2_000 { _ = journalRenewal(extra: 2_000) }
     }
 
+    func abandon() {
+        pending = []
+        polls = []
+        events = []
+        openings = [:]
+        afterFlush = []
+    }
+
     // MARK: Memory
 
     func countFootprint() {

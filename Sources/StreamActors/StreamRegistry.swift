@@ -53,11 +53,14 @@ public final class StreamRegistry: @unchecked Sendable {
     private var evictionDue: Int64 = 0
     /// The catalog does not know of the wall clock's last jump.
     var clockHasJumped = false
+    /// Streams that recovery has found in the journal; until `sweepLeftovers`.
+    private var replayedIDs: Set<UInt64>
 
     public init(context: StreamContext, recovered: Recovered) throws(CatalogFault) {
         self.context = context
         nextStreamID = recovered.nextStreamID
         streamCount = recovered.streamCount
+        replayedIDs = Set(recovered.streams.map(\.id))
         context.registry = self
         for image in recovered.deleted {
             context.deletedIDs.insert(image.id)
@@ -277,6 +280,22 @@ public final class StreamRegistry: @unchecked Sendable {
         streamCount -= 1
     }
 
+    // MARK: Leftovers
+
+    /// Removes, on a disk worker, the files of streams that neither the catalog nor the journal knows: what a crash in the middle of a removal
+    /// left. Streams that only the journal knows may be flushed to their files meanwhile. Called once, at the start; `then` runs on the
+    /// worker, with the number removed.
+    public func sweepLeftovers(_ then: @escaping @Sendable (Int) -> Void = { _ in }) {
+        let (context, firstNew, replayed) = (context, nextStreamID, replayedIDs)
+        replayedIDs = []
+        context.dispatcher.work {
+            let removed = try? StreamFiles.sweep(disk: context.disk, root: context.streamsDirectory) { id in
+                try id >= firstNew || replayed.contains(id) || context.catalog.image(id: id) != nil
+            }
+            if let removed, removed > 0 { then(removed) }
+        }
+    }
+
     // MARK: Room in the journal
 
     func parkForRoom(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
@@ -392,6 +411,30 @@ public final class StreamRegistry: @unchecked Sendable {
                 $0.life = .gone
             }
         }
+    }
+}
+
+extension StreamRegistry {
+    /// Lets go of every stream and of everybody who waits, answering nobody: for a simulation, in which a process ends without an exit.
+    package func abandon() {
+        let known = Array(table.values) + context.dirty + context.touched + context.flushQueue + context.liveTTL.values + context.orphans
+        for stream in known { context.loop.isolated(stream) { $0.abandon() } }
+        table = [:]
+        lookups = [:]
+        roomWaiters = []
+        context.dirty = []
+        context.touched = []
+        context.flushQueue = []
+        context.liveTTL = [:]
+        context.orphans = []
+        context.descriptors = DescriptorCache(capacity: 1)
+        context.sink = nil
+        context.onFatal = { _ in }
+        context.onNote = { _ in }
+        context.onDamage = { _, _ in }
+        context.journal.onCommit = { _ in }
+        context.journal.onFailure = { _ in }
+        context.journal.onRoom = {}
     }
 }
 

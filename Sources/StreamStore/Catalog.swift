@@ -42,6 +42,12 @@ public struct DueStream: Sendable {
     public let deadline: Int64
     public let id: UInt64
     public let name: [UInt8]
+
+    public init(deadline: Int64, id: UInt64, name: [UInt8]) {
+        self.deadline = deadline
+        self.id = id
+        self.name = name
+    }
 }
 
 /// Every call may wait for the disk. Reads may run beside each other and beside one commit.

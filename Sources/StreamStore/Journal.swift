@@ -27,6 +27,17 @@ public final class Journal: @unchecked Sendable {
         case none
     }
 
+    /// What a simulation makes small, so that files change often.
+    public struct Sizes: Sendable {
+        /// Of a busy journal. All sizes of files are multiples of FileCalls.directBlock.
+        public var smallestFile = 1 << 20
+        /// Of the first file, and of an idle journal's.
+        public var firstFile = 4 << 20
+        /// The last room of a file, which only urgent records may use.
+        public var urgentRoom = 64 * 1024
+        public init() {}
+    }
+
     private struct Current {
         var number: UInt64
         var salt: UInt64
@@ -65,6 +76,9 @@ public final class Journal: @unchecked Sendable {
     /// Of the first file, and of an idle journal's.
     private let startSize: Int
     private let sizeLimit: Int
+    private let sizes: Sizes
+    /// Monotonic milliseconds.
+    private let clock: @Sendable () -> Int64
 
     private var gathering = JournalArena()
     private var spare: JournalArena? = JournalArena()
@@ -104,7 +118,7 @@ public final class Journal: @unchecked Sendable {
     /// Starts behind what recovery found, in a new file. Throws what hindered making that file (a full or read-only disk).
     public init(
         disk: any Disk, directory: String, lane: any JournalLane, dispatcher: any Dispatcher, syncs: Bool, sizeLimit: Int,
-        recovered: JournalPosition
+        recovered: JournalPosition, sizes: Sizes = Sizes(), clock: @escaping @Sendable () -> Int64 = Clocks.monotonicMilliseconds
     ) throws(Errno) {
         self.disk = disk
         self.directory = directory
@@ -112,8 +126,10 @@ public final class Journal: @unchecked Sendable {
         self.dispatcher = dispatcher
         self.syncs = syncs
         self.sizeLimit = sizeLimit
-        fileSize = JournalFile.align(max(1 << 20, sizeLimit / 4), to: FileCalls.directBlock)
-        startSize = min(fileSize, 4 << 20)
+        self.sizes = sizes
+        self.clock = clock
+        fileSize = JournalFile.align(max(sizes.smallestFile, sizeLimit / 4), to: FileCalls.directBlock)
+        startSize = min(fileSize, sizes.firstFile)
         lastLSN = recovered.lastLSN
         committedLSN = recovered.lastLSN
         nextBatch = recovered.lastBatch + 1
@@ -139,7 +155,7 @@ public final class Journal: @unchecked Sendable {
     /// last of the room, so that space can be given back on a full disk.
     public func reserve(_ padded: Int, urgent: Bool = false, now: Int64) -> Room {
         if failure != nil { return .none }
-        let margin = urgent ? 0 : 64 * 1024
+        let margin = urgent ? 0 : sizes.urgentRoom
         if gathering.isEmpty { rollBefore = false }
         let fits = gatheredEnd + padded + margin <= current.size
         if fits { return .available }
@@ -200,7 +216,7 @@ public final class Journal: @unchecked Sendable {
             let failed = submission.commit()
             dispatcher.post { self.completed(submission, failed) }
         }
-        if next == nil, !preparing, current.offset > current.size / 2 { prepareNext(size: nextSize, now: Clocks.monotonicMilliseconds()) }
+        if next == nil, !preparing, current.offset > current.size / 2 { prepareNext(size: nextSize, now: clock()) }
         onRoom()
     }
 
@@ -269,7 +285,7 @@ public final class Journal: @unchecked Sendable {
         preparing = false
         next = file
         prepareFailure = error
-        if error != nil { retryPrepareAt = Clocks.monotonicMilliseconds() + 1000 }
+        if error != nil { retryPrepareAt = clock() + 1000 }
         onRoom()
     }
 
@@ -317,7 +333,7 @@ public final class Journal: @unchecked Sendable {
     }
 
     private static func fillWithZeros(_ file: any DiskFile, to size: Int) throws(Errno) {
-        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: file.alignment)
+        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: min(1 << 20, size), alignment: file.alignment)
         defer { zeros.deallocate() }
         zeros.initializeMemory(as: UInt8.self, repeating: 0)
         var position = JournalFile.firstBatch(alignment: file.alignment)
@@ -389,7 +405,7 @@ public final class Journal: @unchecked Sendable {
             }
             onRoom()
         } else {
-            prepareNext(size: startSize, now: Clocks.monotonicMilliseconds())
+            prepareNext(size: startSize, now: clock())
         }
     }
 

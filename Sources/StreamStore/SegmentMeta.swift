@@ -56,7 +56,7 @@ public struct SegmentMeta: Sendable, Equatable {
         return low < cuts.count ? cuts[low] : nil
     }
 
-    func encode() -> [UInt8] {
+    package func encode() -> [UInt8] {
         var writer = ByteWriter(reserving: 40 + cuts.count * 8 + blockSums.count * 4)
         let kept = cuts.prefix { $0 <= end }
         writer.put(base)
@@ -70,7 +70,7 @@ public struct SegmentMeta: Sendable, Equatable {
         return writer.bytes
     }
 
-    init(decoding bytes: UnsafeRawBufferPointer) throws(CodingFault) {
+    package init(decoding bytes: UnsafeRawBufferPointer) throws(CodingFault) {
         var reader = ByteReader(bytes)
         self.init(base: try reader.read())
         end = try reader.read()

@@ -12,11 +12,11 @@
 
 import StreamRules
 
-enum StreamEntry {
+package enum StreamEntry {
     static let version: UInt8 = 1
 
     /// `inline`: the bytes from `flushed` to the tail.
-    static func encode(_ image: StreamImage, inline: [ByteSlice]) -> [UInt8] {
+    package static func encode(_ image: StreamImage, inline: [ByteSlice]) -> [UInt8] {
         var writer = ByteWriter(reserving: 256 + Int(image.state.tail - image.flushed))
         writer.put(version)
         writer.put(image.id)
@@ -71,7 +71,7 @@ enum StreamEntry {
     }
 
     /// `segments`: the stream's segments as the catalog has them, ascending.
-    static func decode(
+    package static func decode(
         _ bytes: UnsafeRawBufferPointer, segments: [SegmentMeta], ignoringSegments: Bool = false
     ) throws(CodingFault) -> StreamImage {
         guard bytes.count > 4 else { throw .truncated }

@@ -2,7 +2,20 @@
 
 import Glibc
 
-public enum Clocks {
+public struct Clocks: Sendable {
+    /// Milliseconds since the machine's start, suspends included; never goes back, and nobody sets it.
+    public let monotonic: @Sendable () -> Int64
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    public let wall: @Sendable () -> Int64
+
+    public init(monotonic: @escaping @Sendable () -> Int64, wall: @escaping @Sendable () -> Int64) {
+        self.monotonic = monotonic
+        self.wall = wall
+    }
+
+    /// The kernel's. A simulation brings its own.
+    public static let system = Clocks(monotonic: monotonicMilliseconds, wall: wallMilliseconds)
+
     /// Milliseconds since the machine's start, suspends included; never goes back, and nobody sets it.
     public static func monotonicMilliseconds() -> Int64 {
         var time = timespec()

@@ -2,6 +2,7 @@
 
 import Glibc
 import StreamRules
+import StreamSimulation
 import Testing
 
 @testable import StreamStore
@@ -142,14 +143,14 @@ let journalPath = "/data/journal"
 
 func journalFile(_ number: UInt64) -> String { journalPath + "/" + JournalFile.name(number) }
 
-func recover(_ disk: any Disk, _ catalog: any Catalog = MemoryCatalog()) throws -> Recovered {
+func recover(_ disk: any Disk, _ catalog: any Catalog = SimulatedCatalog()) throws -> Recovered {
     var recovery = Recovery(disk: disk, journal: journalPath, catalog: catalog)
     return try recovery.run()
 }
 
 /// Runs recovery over files made by hand.
-func recover(_ files: [UInt64: [UInt8]], _ catalog: any Catalog = MemoryCatalog()) throws -> Recovered {
-    try recover(MemoryDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) })), catalog)
+func recover(_ files: [UInt64: [UInt8]], _ catalog: any Catalog = SimulatedCatalog()) throws -> Recovered {
+    try recover(SimulatedDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) })), catalog)
 }
 
 func isRecoveryFault(_ body: () throws -> Recovered) -> String? {

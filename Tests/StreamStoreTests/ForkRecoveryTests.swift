@@ -1,6 +1,7 @@
 // Forks in the journal and the catalog: however a checkpoint has cut the entries, replay comes to the same streams and counts.
 
 import StreamRules
+import StreamSimulation
 import Testing
 
 @testable import StreamStore
@@ -25,7 +26,7 @@ private let history: [Record] = [
     Record(4, .append(at: 11, closes: true), "!"),
 ]
 
-private func recovered(_ count: Int, _ catalog: MemoryCatalog = MemoryCatalog()) throws -> Recovered {
+private func recovered(_ count: Int, _ catalog: SimulatedCatalog = SimulatedCatalog()) throws -> Recovered {
     try recover([1: FileText(number: 1, batches: [Array(history.prefix(count))], free: 64).bytes], catalog)
 }
 
@@ -69,14 +70,14 @@ private func recovered(_ count: Int, _ catalog: MemoryCatalog = MemoryCatalog())
         var combinations = 0
         for cutoff in 0...history.count {
             for moments in Self.combinations(of: Self.changes[...], from: cutoff) {
-                let catalog = MemoryCatalog()
+                let catalog = SimulatedCatalog()
                 var changes: [CatalogChange] = []
                 for (index, moment) in moments.enumerated() {
                     guard let image = prefixes[moment].streams.first(where: { $0.id == UInt64(index + 1) }) else { continue }
                     let (copy, inline) = image.forCatalog()
                     changes.append(.put(copy, inline: inline, sealed: []))
                 }
-                catalog.commit(changes, mark: CatalogMark(checkpointLSN: UInt64(cutoff), nextStreamID: 1))
+                try catalog.commit(changes, mark: CatalogMark(checkpointLSN: UInt64(cutoff), nextStreamID: 1))
                 let result = try recovered(history.count, catalog)
                 // What replay did not touch is in the catalog as it has to be.
                 var found: [UInt64: Seen] = [:]

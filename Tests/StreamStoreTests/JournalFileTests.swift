@@ -1,4 +1,5 @@
 import Glibc
+import StreamSimulation
 import SystemCalls
 import SystemPackage
 import Testing
@@ -116,7 +117,7 @@ private struct DirectDisk: Disk {
         for name in (try? SystemDisk().list(root)) ?? [] { try? SystemDisk().unlink(root + "/" + name) }
         try? SystemDisk().removeDirectory(root)
     }
-    let steps = Steps()
+    let steps = SimulatedThreads()
     let journal = try Journal(
         disk: DirectDisk(), directory: root, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 64 << 20, recovered: JournalPosition())
     // Gathered in groups: small ones, payloads of their own memory (64 KiB and more), the end of a block hit exactly, a file turned over.

@@ -1,4 +1,5 @@
 import StreamRules
+import StreamSimulation
 import SystemPackage
 import Testing
 
@@ -6,8 +7,8 @@ import Testing
 
 /// A journal on a disk in memory, driven by hand.
 private final class Bench {
-    let disk: MemoryDisk
-    let steps = Steps()
+    let disk: SimulatedDisk
+    let steps = SimulatedThreads()
     let journal: Journal
     var committed: [UInt64] = []
     var failures: [Errno] = []
@@ -16,7 +17,7 @@ private final class Bench {
     var added: [UInt64: String] = [:]
     private var tail: UInt64 = 0
 
-    init(_ disk: MemoryDisk = MemoryDisk(), sizeLimit: Int = 4 << 20, syncs: Bool = true, recovered: Recovered = Recovered()) throws {
+    init(_ disk: SimulatedDisk = SimulatedDisk(), sizeLimit: Int = 4 << 20, syncs: Bool = true, recovered: Recovered = Recovered()) throws {
         self.disk = disk
         journal = try Journal(
             disk: disk, directory: journalPath, lane: steps, dispatcher: steps, syncs: syncs, sizeLimit: sizeLimit,
@@ -107,8 +108,8 @@ private final class Bench {
         #expect(bench.committed == [1])
     }
 
-    @Test(arguments: [MemoryDisk.Call.write, .syncData])
-    func anErrorIsFinal(call: MemoryDisk.Call) throws {
+    @Test(arguments: [SimulatedDisk.Call.write, .syncData])
+    func anErrorIsFinal(call: SimulatedDisk.Call) throws {
         let bench = try Bench()
         bench.append("one")
         bench.turn()
@@ -206,8 +207,8 @@ private final class Bench {
         bench.addInTheEnd(10)
         bench.addInTheEnd(10)
         #expect(bench.journal.committedLSN == 5)
-        let catalog = MemoryCatalog()
-        catalog.commit([], mark: CatalogMark(checkpointLSN: 3, nextStreamID: 1))
+        let catalog = SimulatedCatalog()
+        try catalog.commit([], mark: CatalogMark(checkpointLSN: 3, nextStreamID: 1))
         #expect(try recover(bench.disk, catalog).position.lastLSN == 5)
     }
 
@@ -244,8 +245,8 @@ private final class Bench {
         bench.turn()
         #expect(bench.add(400_000) == .available)
         bench.turn()
-        let catalog = MemoryCatalog()
-        catalog.commit([], mark: CatalogMark(checkpointLSN: count, nextStreamID: 1))
+        let catalog = SimulatedCatalog()
+        try catalog.commit([], mark: CatalogMark(checkpointLSN: count, nextStreamID: 1))
         #expect(try recover(bench.disk, catalog).position.lastLSN == bench.journal.committedLSN)
     }
 
@@ -276,9 +277,9 @@ private final class Bench {
         #expect(try recover(bench.disk).position.lastLSN == bench.journal.committedLSN)
     }
 
-    @Test(arguments: [MemoryDisk.Call.open, .allocate, .write, .syncData, .syncDirectory])
-    func aFullDiskAtTheStart(call: MemoryDisk.Call) {
-        let disk = MemoryDisk()
+    @Test(arguments: [SimulatedDisk.Call.open, .allocate, .write, .syncData, .syncDirectory])
+    func aFullDiskAtTheStart(call: SimulatedDisk.Call) {
+        let disk = SimulatedDisk()
         disk.fault = { found, _ in found == call ? .noSpace : nil }
         #expect(throws: Errno.noSpace) { try Bench(disk) }
         #expect(disk.names.isEmpty)
@@ -300,8 +301,8 @@ private final class Bench {
             bench.addInTheEnd(700_000)
         }
         #expect(bench.disk.log.filter { $0.call == .rename }.count == 1)
-        let catalog = MemoryCatalog()
-        catalog.commit([], mark: CatalogMark(checkpointLSN: count, nextStreamID: 1))
+        let catalog = SimulatedCatalog()
+        try catalog.commit([], mark: CatalogMark(checkpointLSN: count, nextStreamID: 1))
         #expect(try recover(bench.disk, catalog).position.lastLSN == bench.journal.committedLSN)
     }
 
@@ -314,28 +315,28 @@ private final class Bench {
         bench.journal.release(through: 0)
         bench.steps.runAll()
         #expect(bench.disk.names.count == names)
-        let catalog = MemoryCatalog()
+        let catalog = SimulatedCatalog()
         for lsn in 1...bench.journal.committedLSN {
             bench.journal.release(through: lsn)
             bench.steps.runAll()
-            catalog.commit([], mark: CatalogMark(checkpointLSN: lsn, nextStreamID: 1))
+            try catalog.commit([], mark: CatalogMark(checkpointLSN: lsn, nextStreamID: 1))
             let result = try recover(bench.disk, catalog)
             #expect(result.position.lastLSN == 4 && result.recordsReplayed == Int(4 - lsn))
         }
     }
 
     /// Sizes of the journal's files.
-    private func sizes(_ disk: MemoryDisk) -> [Int] { disk.names.keys.sorted().map { disk.names[$0]!.bytes.count } }
+    private func sizes(_ disk: SimulatedDisk) -> [Int] { disk.names.keys.sorted().map { disk.names[$0]!.bytes.count } }
 
     /// As a server does it once a second, with a checkpoint when one is wanted. - Returns: checkpoints.
     @discardableResult
-    private func idle(_ bench: Bench, _ catalog: MemoryCatalog, seconds: Int = 10) -> Int {
+    private func idle(_ bench: Bench, _ catalog: SimulatedCatalog, seconds: Int = 10) throws -> Int {
         var checkpoints = 0
         for _ in 0..<seconds {
             bench.journal.trim()
             if bench.journal.needsCheckpoint {
                 checkpoints += 1
-                catalog.commit([], mark: CatalogMark(checkpointLSN: bench.journal.committedLSN, nextStreamID: 1))
+                try catalog.commit([], mark: CatalogMark(checkpointLSN: bench.journal.committedLSN, nextStreamID: 1))
                 bench.journal.release(through: bench.journal.committedLSN)
             }
             bench.steps.runAll()
@@ -350,23 +351,23 @@ private final class Bench {
     func anIdleJournalIsAsSmallAsANewOne(records: [Int], covered: Int) throws {
         let bench = try Bench()
         let new = sizes(bench.disk)
-        let catalog = MemoryCatalog()
+        let catalog = SimulatedCatalog()
         #expect(new == [1 << 20])
         for round in 0..<3 {
             for size in records { bench.addInTheEnd(size) }
             // By none, by one that came too early, by all.
             let lsn = covered == 0 ? 0 : bench.journal.committedLSN - (covered == 1 ? 1 : 0)
             if lsn > 0 {
-                catalog.commit([], mark: CatalogMark(checkpointLSN: lsn, nextStreamID: 1))
+                try catalog.commit([], mark: CatalogMark(checkpointLSN: lsn, nextStreamID: 1))
                 bench.journal.release(through: lsn)
                 bench.steps.runAll()
             }
-            #expect(idle(bench, catalog) <= 1)
+            #expect(try idle(bench, catalog) <= 1)
             #expect(sizes(bench.disk) == new, "round \(round)")
             #expect(try recover(bench.disk, catalog).position.lastLSN == bench.journal.committedLSN)
             // Nothing is left to do.
             bench.disk.log = []
-            #expect(idle(bench, catalog) == 0 && bench.disk.log.isEmpty)
+            #expect(try idle(bench, catalog) == 0 && bench.disk.log.isEmpty)
         }
     }
 
@@ -422,7 +423,7 @@ private final class Bench {
         bench.journal.trim()
         #expect(!bench.journal.needsCheckpoint)
         bench.journal.checkpointFails = false
-        #expect(idle(bench, MemoryCatalog()) == 1 && sizes(bench.disk) == [1 << 20])
+        #expect(try idle(bench, SimulatedCatalog()) == 1 && sizes(bench.disk) == [1 << 20])
     }
 
     /// Prepared for a record whose sender went away.
@@ -434,7 +435,7 @@ private final class Bench {
         bench.steps.runAll()
         #expect(sizes(bench.disk).count == 2)
         let before = bench.roomCalls
-        idle(bench, MemoryCatalog())
+        try idle(bench, SimulatedCatalog())
         #expect(sizes(bench.disk) == [1 << 20] && bench.roomCalls > before)
         // If it comes after all, it is made room for again.
         bench.addInTheEnd(3 << 20)
@@ -446,32 +447,32 @@ private final class Bench {
         for records in 0...3 {
             let first = try Bench()
             for _ in 0..<records { first.addInTheEnd(700_000) }
-            let catalog = MemoryCatalog()
-            catalog.commit([], mark: CatalogMark(checkpointLSN: first.journal.committedLSN, nextStreamID: 1))
+            let catalog = SimulatedCatalog()
+            try catalog.commit([], mark: CatalogMark(checkpointLSN: first.journal.committedLSN, nextStreamID: 1))
             let second = try Bench(first.disk, recovered: recover(first.disk, catalog))
             #expect(sizes(second.disk).count >= 2)
-            #expect(idle(second, catalog) == 1 && sizes(second.disk) == [1 << 20])
+            #expect(try idle(second, catalog) == 1 && sizes(second.disk) == [1 << 20])
             second.addInTheEnd(10)
             #expect(try recover(second.disk, catalog).position.lastLSN == UInt64(records + 1))
         }
     }
 
     /// The machine or the process ends at any call of the way back.
-    @Test(arguments: MemoryDisk.Crash.allCases, [[700_000, 700_000, 700_000], [10 << 20]])
-    func crashWhileTrimming(crash: MemoryDisk.Crash, records: [Int]) throws {
+    @Test(arguments: SimulatedDisk.Crash.allCases, [[700_000, 700_000, 700_000], [10 << 20]])
+    func crashWhileTrimming(crash: SimulatedDisk.Crash, records: [Int]) throws {
         var steps = 0
         for step in 1... {
             let bench = try Bench()
-            let catalog = MemoryCatalog()
+            let catalog = SimulatedCatalog()
             for size in records { bench.addInTheEnd(size) }
             let count = bench.journal.committedLSN
             var calls = 0
-            var kept: MemoryDisk?
+            var kept: SimulatedDisk?
             bench.disk.changed = { _ in
                 calls += 1
                 if calls == step { kept = bench.disk.after(crash) }
             }
-            idle(bench, catalog)
+            try idle(bench, catalog)
             bench.disk.changed = { _ in }
             guard let kept else { break }
             steps = step
@@ -480,7 +481,7 @@ private final class Bench {
             // And on, to the same small journal and through another end.
             let next = try Bench(kept, recovered: recovered)
             next.addInTheEnd(600_000)
-            idle(next, catalog)
+            try idle(next, catalog)
             #expect(sizes(next.disk) == [1 << 20])
             next.addInTheEnd(10)
             #expect(try recover(next.disk.after(crash), catalog).position.lastLSN == count + 2, "step \(step)")
@@ -492,15 +493,15 @@ private final class Bench {
         let bench = try Bench()
         bench.append("x")
         bench.turn()
-        bench.disk.names[journalPath + "/notes"] = MemoryDisk.Inode()
+        bench.disk.names[journalPath + "/notes"] = SimulatedDisk.Inode()
         try bench.journal.removeAllFiles()
         #expect(Array(bench.disk.names.keys) == [journalPath + "/notes"])
     }
 
     /// A payload written from its own memory, to which the stream's tail goes on appending before the batch is written.
     @Test func aBlockThatGrowsWhileItWaits() throws {
-        let disk = MemoryDisk()
-        let steps = Steps()
+        let disk = SimulatedDisk()
+        let steps = SimulatedThreads()
         let journal = try Journal(
             disk: disk, directory: journalPath, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 4 << 20,
             recovered: JournalPosition())
@@ -521,8 +522,8 @@ private final class Bench {
     }
 
     @Test func payloadsOfAllSizes() throws {
-        let disk = MemoryDisk()
-        let steps = Steps()
+        let disk = SimulatedDisk()
+        let steps = SimulatedThreads()
         let journal = try Journal(
             disk: disk, directory: journalPath, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 12 << 20,
             recovered: JournalPosition())
@@ -547,12 +548,12 @@ private final class Bench {
 
     /// The machine or the process ends after any call that changes the disk, several times in a row: nothing that was committed is lost,
     /// nothing that was seen once disappears, and the server always starts again.
-    @Test(arguments: MemoryDisk.Crash.allCases)
-    func crashAfterEveryCall(crash: MemoryDisk.Crash) throws {
+    @Test(arguments: SimulatedDisk.Crash.allCases)
+    func crashAfterEveryCall(crash: SimulatedDisk.Crash) throws {
         // A process's end leaves more to be found than a power failure, so it is tried less often.
         for step in stride(from: 1, to: 60, by: crash == .onlySyncedKept ? 3 : 7) {
-            var disk = MemoryDisk()
-            let catalog = MemoryCatalog()
+            var disk = SimulatedDisk()
+            let catalog = SimulatedCatalog()
             var known: UInt64 = 0
             var tail: UInt64 = 0
             // The last two lives end by a power failure, whatever the first ended by.
@@ -567,10 +568,10 @@ private final class Bench {
                     return
                 }
                 tail = try (result.streams.first ?? catalog.image(id: 1))?.state.tail ?? 0
-                var kept: MemoryDisk?
+                var kept: SimulatedDisk?
                 var calls = 0
                 let current = disk
-                let steps = Steps()
+                let steps = SimulatedThreads()
                 var journal: Journal?
                 var committed = result.position.lastLSN
                 current.changed = { _ in
@@ -578,15 +579,18 @@ private final class Bench {
                     // Later lives end elsewhere, so that the ends meet in many ways.
                     if calls == max(1, step - 7 * life) {
                         kept = current.after(end)
-                        if let journal { committed = max(committed, journal.committedLSN) }
-                        known = committed
+                        // Before there is a journal, what recovery has read is shown to nobody.
+                        if let journal {
+                            committed = max(committed, journal.committedLSN)
+                            known = committed
+                        }
                     }
                 }
                 let running = try Journal(
                     disk: current, directory: journalPath, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 4 << 20,
                     recovered: result.position)
                 journal = running
-                var checkpoint = catalog.mark().checkpointLSN
+                var checkpoint = try catalog.mark().checkpointLSN
                 for round in 0..<12 where kept == nil {
                     if tail == 0 {
                         _ = [UInt8(65)].withUnsafeBytes { running.add(.create("a"), stream: 1, payload: $0) }
@@ -603,7 +607,7 @@ private final class Bench {
                     if round % 5 == 4, kept == nil, let image = try recover(current, catalog).streams.first {
                         let (entry, inline) = image.forCatalog()
                         checkpoint = image.appliedLSN
-                        catalog.commit(
+                        try catalog.commit(
                             [.put(entry, inline: inline, sealed: [])], mark: CatalogMark(checkpointLSN: checkpoint, nextStreamID: 2))
                         running.release(through: checkpoint)
                         steps.runAll()
@@ -611,7 +615,7 @@ private final class Bench {
                 }
                 if let kept {
                     disk = kept
-                    known = max(known, catalog.mark().checkpointLSN)
+                    known = max(known, try catalog.mark().checkpointLSN)
                 } else {
                     known = running.committedLSN
                     disk = current.after(end)

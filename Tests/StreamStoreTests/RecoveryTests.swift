@@ -1,4 +1,5 @@
 import StreamRules
+import StreamSimulation
 import SystemPackage
 import Testing
 
@@ -61,8 +62,8 @@ private func state(after count: Int) throws -> [Seen] {
 
     /// The same when the journal begins with a later batch, as it does once files have been dropped.
     @Test func truncationOfALaterFile() throws {
-        let catalog = MemoryCatalog()
-        catalog.commit([], mark: CatalogMark(checkpointLSN: 40, nextStreamID: 1))
+        let catalog = SimulatedCatalog()
+        try catalog.commit([], mark: CatalogMark(checkpointLSN: 40, nextStreamID: 1))
         let file = FileText(number: 9, firstBatch: 30, firstLSN: 41, batches: history, free: 0)
         for length in 0..<file.bytes.count {
             let fault = isRecoveryFault { try recover([9: Array(file.bytes[..<length])], catalog) }
@@ -177,8 +178,8 @@ private func state(after count: Int) throws -> [Seen] {
         "000000000000000x.journal",
     ])
     func extraFiles(name: String) throws {
-        let disk = MemoryDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
-        disk.names[journalPath + "/" + name] = MemoryDisk.Inode([1, 2, 3])
+        let disk = SimulatedDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
+        disk.names[journalPath + "/" + name] = SimulatedDisk.Inode([1, 2, 3])
         #expect(try recover(disk).position.lastLSN == 7)
     }
 
@@ -191,15 +192,15 @@ private func state(after count: Int) throws -> [Seen] {
         JournalFile.encodeHeader(number: 4, size: 1 << 20, salt: 5) + FileText(number: 1, batches: [history[0]]).bytes[64...],
     ])
     func preparedFile(bytes: [UInt8]) throws {
-        let catalog = MemoryCatalog()
+        let catalog = SimulatedCatalog()
         // File 1 is covered by a checkpoint, so its memory may be the prepared file's.
-        catalog.commit(
+        try catalog.commit(
             try recover([1: Self.three[1]!]).streams.map { .put($0.forCatalog().image, inline: $0.forCatalog().inline, sealed: []) },
             mark: CatalogMark(checkpointLSN: 2, nextStreamID: 3))
         var files = Self.three
         files[1] = nil
         files[4] = bytes
-        let disk = MemoryDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) }))
+        let disk = SimulatedDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) }))
         let first = try recover(disk, catalog)
         #expect(first.contents == ["a": "one two end", "c": ""] && first.position.lastLSN == 7)
         // The server goes on behind it, and starts again.
@@ -209,8 +210,8 @@ private func state(after count: Int) throws -> [Seen] {
     }
 
     /// Starts a journal behind what was recovered and creates stream "d" with `text`, durably.
-    private func goOn(_ disk: MemoryDisk, _ recovered: Recovered, catalog: MemoryCatalog, append text: String) throws {
-        let steps = Steps()
+    private func goOn(_ disk: SimulatedDisk, _ recovered: Recovered, catalog: SimulatedCatalog, append text: String) throws {
+        let steps = SimulatedThreads()
         let journal = try Journal(
             disk: disk, directory: journalPath, lane: steps, dispatcher: steps, syncs: true, sizeLimit: 4 << 20,
             recovered: recovered.position)
@@ -228,8 +229,8 @@ private func state(after count: Int) throws -> [Seen] {
         for length in stride(from: file.batches[2], through: file.batches[3], by: 8) {
             var bytes = file.bytes
             for index in length..<bytes.count { bytes[index] = 0 }
-            let disk = MemoryDisk(files: [journalFile(1): bytes])
-            let catalog = MemoryCatalog()
+            let disk = SimulatedDisk(files: [journalFile(1): bytes])
+            let catalog = SimulatedCatalog()
             let first = try recover(disk, catalog)
             try goOn(disk, first, catalog: catalog, append: "new")
             let second = try recover(disk, catalog)
@@ -242,7 +243,7 @@ private func state(after count: Int) throws -> [Seen] {
     }
 
     @Test func recoveryRepeatedGivesTheSame() throws {
-        let disk = MemoryDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
+        let disk = SimulatedDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
         disk.changed = { Issue.record("recovery changed something: \($0)") }
         let first = try recover(disk)
         let second = try recover(disk)
@@ -254,8 +255,8 @@ private func state(after count: Int) throws -> [Seen] {
         let expected = try state(after: 7)
         for checkpoint in 1...7 {
             let before = try recover([1: FileText(number: 1, batches: [Array(records.prefix(checkpoint))]).bytes])
-            let catalog = MemoryCatalog()
-            catalog.commit(
+            let catalog = SimulatedCatalog()
+            try catalog.commit(
                 before.streams.map { .put($0.forCatalog().image, inline: $0.forCatalog().inline, sealed: []) },
                 mark: CatalogMark(checkpointLSN: UInt64(checkpoint), nextStreamID: before.nextStreamID))
             let result = try recover(Self.three, catalog)
@@ -270,8 +271,8 @@ private func state(after count: Int) throws -> [Seen] {
     @Test func entriesNewerThanTheMark() throws {
         for entries in 1...7 {
             let before = try recover([1: FileText(number: 1, batches: [Array(records.prefix(entries))]).bytes])
-            let catalog = MemoryCatalog()
-            catalog.commit(before.streams.map { .put($0.forCatalog().image, inline: $0.forCatalog().inline, sealed: []) }, mark: nil)
+            let catalog = SimulatedCatalog()
+            try catalog.commit(before.streams.map { .put($0.forCatalog().image, inline: $0.forCatalog().inline, sealed: []) }, mark: nil)
             let result = try recover(Self.three, catalog)
             #expect(result.contents == ["a": "one two end", "c": ""], "entries of \(entries)")
             #expect(result.streamCount == 2, "entries of \(entries)")
@@ -280,10 +281,10 @@ private func state(after count: Int) throws -> [Seen] {
 
     /// A journal that ends before the checkpoint: records behind it go on at the checkpoint's LSN, and are found again.
     @Test func catalogNewerThanTheJournal() throws {
-        let catalog = MemoryCatalog()
-        catalog.commit([], mark: CatalogMark(checkpointLSN: 50, nextStreamID: 9))
+        let catalog = SimulatedCatalog()
+        try catalog.commit([], mark: CatalogMark(checkpointLSN: 50, nextStreamID: 9))
         for files in [[:], [1: Self.three[1]!], Self.three] as [[UInt64: [UInt8]]] {
-            let disk = MemoryDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) }))
+            let disk = SimulatedDisk(files: Dictionary(uniqueKeysWithValues: files.map { (journalFile($0.key), $0.value) }))
             let first = try recover(disk, catalog)
             #expect(first.streams.isEmpty && first.position.lastLSN == 50 && first.nextStreamID == 9 && first.recordsReplayed == 0)
             try goOn(disk, first, catalog: catalog, append: "new")
@@ -346,8 +347,8 @@ private func state(after count: Int) throws -> [Seen] {
     @Test func progressEndsAtOne() throws {
         final class Box { var values: [Double] = [] }
         let box = Box()
-        let disk = MemoryDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
-        var recovery = Recovery(disk: disk, journal: journalPath, catalog: MemoryCatalog()) { box.values.append($0) }
+        let disk = SimulatedDisk(files: Dictionary(uniqueKeysWithValues: Self.three.map { (journalFile($0.key), $0.value) }))
+        var recovery = Recovery(disk: disk, journal: journalPath, catalog: SimulatedCatalog()) { box.values.append($0) }
         _ = try recovery.run()
         #expect(box.values.last == 1 && box.values == box.values.sorted())
     }

@@ -1,4 +1,5 @@
 import StreamRules
+import StreamSimulation
 import Synchronization
 import SystemCalls
 import SystemPackage
@@ -34,7 +35,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     private let directory = "/data/streams/3f/000000000000013f"
 
     private func flush(
-        _ disk: MemoryDisk, _ active: SegmentMeta, _ bytes: [UInt8], pieces: Int = 1000, segmentSize: Int = 1000, syncs: Bool = true
+        _ disk: SimulatedDisk, _ active: SegmentMeta, _ bytes: [UInt8], pieces: Int = 1000, segmentSize: Int = 1000, syncs: Bool = true
     ) throws -> SegmentFlush.Result {
         try SegmentFlush(
             disk: disk, root: root, stream: 0x13f, active: active, isFirst: active.end == 0, bytes: slices(bytes, pieces: pieces),
@@ -53,7 +54,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     /// Flushed in pieces of every size, with cuts that become known before or after: files hold the bytes, segments end at cuts.
     @Test(arguments: [1, 7, 100, 333, 1000, 2500, 10_000])
     func againstAModel(step: Int) throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let content = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 / 256) }
         let cuts: [UInt64] = [90, 400, 999, 1000, 1700, 2300, 4000, 4100, 5050, 6060, 7070, 9999]
         var active = SegmentMeta(base: 0)
@@ -76,7 +77,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
             #expect(segment.base == 0 || cuts.contains(segment.base), "segments begin at cuts")
             let file = disk.names[directory + "/" + SegmentFile.name(base: base)]
             let expected = content[Int(base)..<Int(segment.end)]
-            #expect((file?.bytes ?? []) == Array(expected) && (file?.synced ?? []) == Array(expected), "segment \(base)")
+            #expect((file?.bytes ?? []) == Array(expected) && (file?.medium ?? []) == Array(expected), "segment \(base)")
             let (full, partial) = checksums(expected)
             #expect(segment.blockSums == full && segment.partialSum == partial)
             #expect(segment.cuts == cuts.filter { $0 > base && ($0 <= segment.end && ($0 < UInt64(content.count))) }, "segment \(base)")
@@ -87,7 +88,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     }
 
     @Test func blocksOfManyFlushes() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let length = SegmentMeta.blockLength
         let content = [UInt8](repeating: 5, count: 2 * length + 10)
         for steps in [[2 * length + 10], [length, length, 10], [length - 1, 2, length - 1, 10], [1, length, length + 9]] {
@@ -102,7 +103,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
 
     /// Nothing of a flush is reported before it is durable: files, their names, the directories.
     @Test func whatIsSyncedAndWhen() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let first = try flush(disk, SegmentMeta(base: 0), [1, 2, 3])
         let path = directory + "/" + SegmentFile.name(base: 0)
         #expect(
@@ -125,7 +126,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     /// A flush that failed, at any call, is done again from the same beginning.
     @Test func aFailedFlushIsForgotten() throws {
         for step in 0..<12 {
-            let disk = MemoryDisk()
+            let disk = SimulatedDisk()
             var calls = 0
             disk.fault = { _, _ in
                 calls += 1
@@ -138,7 +139,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
             disk.fault = { _, _ in nil }
             let result = try flush(disk, active, content)
             #expect(result.flushed == 1500 && result.sealed.map { $0.end } == [1200] && result.active.base == 1200)
-            let sizes = disk.names.keys.sorted().map { disk.names[$0]!.synced.count }
+            let sizes = disk.names.keys.sorted().map { disk.names[$0]!.medium.count }
             #expect(sizes == [1200, 300], "step \(step), failed \(failed)")
         }
     }
@@ -161,9 +162,9 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     }
 
     @Test func removeAndSweep() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         _ = try flush(disk, SegmentMeta(base: 0), [1])
-        disk.names["\(root)/3f/notes"] = MemoryDisk.Inode()
+        disk.names["\(root)/3f/notes"] = SimulatedDisk.Inode()
         #expect(StreamFiles.sweep(disk: disk, root: root) { _ in true } == 0)
         #expect(disk.names.count == 2)
         #expect(StreamFiles.sweep(disk: disk, root: root) { $0 != 0x13f } == 1)
@@ -173,7 +174,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
 
     /// The shard's directory goes with its last stream, and with a crash in between at the next start.
     @Test func theLastStreamOfAShard() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let empty = disk.directories
         for stream in [0x13f, 0x23f] as [UInt64] { try flushOne(disk, stream) }
         StreamFiles.remove(disk: disk, root: root, stream: 0x13f, bases: [0])
@@ -196,7 +197,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
 
     /// Another stream's removal takes the shard's directory away before the flush has made its own in it, again and again.
     @Test func theShardGoesMeanwhile() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let empty = disk.directories
         for times in [1, 2, 50, 98] {
             var left = times
@@ -207,7 +208,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
             }
             disk.log = []
             try flushOne(disk, 0x13f)
-            #expect(left == 0 && disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.synced.count == 10, "\(times) times")
+            #expect(left == 0 && disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.medium.count == 10, "\(times) times")
             #expect(
                 disk.log.suffix(6).map { $0.call } == [.syncDirectory, .syncDirectory, .open, .write, .syncData, .syncDirectory]
                     && disk.log.count >= 7 + 2 * times)
@@ -233,7 +234,7 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
     @Test func aFailedFirstFlushLeavesNothing() throws {
         var succeeded = 0
         for step in 0..<20 {
-            let disk = MemoryDisk()
+            let disk = SimulatedDisk()
             let empty = disk.directories
             var calls = 0
             disk.fault = { call, _ in
@@ -248,11 +249,11 @@ private func checksums(_ bytes: ArraySlice<UInt8>) -> ([UInt32], UInt32) {
             } catch { #expect(disk.directories == empty && disk.names.isEmpty, "step \(step)") }
         }
         #expect(succeeded > 0 && succeeded < 15)
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         let first = try flush(disk, SegmentMeta(base: 0), [1, 2, 3])
         disk.fault = { call, _ in call == .syncData ? .noSpace : nil }
         #expect(throws: Errno.noSpace) { try flush(disk, first.active, [4]) }
-        #expect(disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.synced == [1, 2, 3])
+        #expect(disk.names["\(directory)/\(SegmentFile.name(base: 0))"]?.medium == [1, 2, 3])
     }
 
     /// Streams of one shard, made and removed by several threads on a real file system.

@@ -1,4 +1,5 @@
 import StreamRules
+import StreamSimulation
 import Testing
 
 @testable import StreamStore
@@ -58,7 +59,7 @@ import Testing
 
     /// Entry and segments, through the codec and back, after appends, flushes and closes; then it goes on as if nothing had been.
     @Test func entryRoundTrip() throws {
-        let disk = MemoryDisk()
+        let disk = SimulatedDisk()
         var image = Self.image(type: "text/plain", chunk: 50)
         var metas: [UInt64: SegmentMeta] = [:]
         var generator = Generator(seed: 3)
