@@ -48,6 +48,8 @@ public actor StreamActor {
     var life: Life
     /// Its create record is durable.
     var isBorn: Bool
+    /// Its time was over; from then on nobody sees it, although the record of that is not durable yet.
+    var hasExpired = false
     /// When `deleting` or `retiring` is over.
     var endLSN: UInt64?
     /// Forks of this stream that are in memory.
@@ -107,9 +109,10 @@ public actor StreamActor {
         switch life {
         case .gone: return context.registry.execute(command, content, requester, tag)?.outcome
         case .deleting, .retiring:
-            // Until the delete is durable, readers see the stream as it was.
-            if case .read(let request) = command.action, isBorn, life == .retiring || !image.isRetained {
-                return read(request, requester, tag)
+            if life == .retiring || !image.isRetained {
+                if hasExpired || isOver, let refusal = refusalAfterExpiry(command) { return answer(.refused(refusal), requester, tag) }
+                // Until the delete is durable, readers see the stream as it was.
+                if case .read(let request) = command.action, isBorn { return read(request, requester, tag) }
             }
             park(command, content, requester, tag)
             return nil
@@ -127,13 +130,15 @@ public actor StreamActor {
         case .present: break
         }
         if isExpired {
-            expire()
-            switch command.action {
-            case .create:
-                park(command, content, requester, tag)
-                return nil
-            default: return .refused(image.forks > 0 ? .retained : .notFound)
+            let room = room(for: deleteRecord)
+            if room == .available { expire() }
+            if let refusal = refusalAfterExpiry(command) { return answer(.refused(refusal), requester, tag) }
+            switch room {
+            case .available: park(command, content, requester, tag)
+            case .soon: context.registry.parkForRoom(command, content.kept, requester, tag)
+            case .none: return .refused(context.registry.noRoom)
             }
+            return nil
         }
         switch command.action {
         case .create(let request): return createAgain(request, requester, tag)
@@ -155,6 +160,12 @@ public actor StreamActor {
         case .metadata: return .metadata(facts)
         case .delete: return delete(command, requester, tag)
         }
+    }
+
+    /// A stream is over from its moment on, even where the journal has no room for the record of it. What needs the name waits.
+    private func refusalAfterExpiry(_ command: StreamCommand) -> Refusal? {
+        if case .create = command.action { return nil }
+        return image.forks > 0 ? .retained : .notFound
     }
 
     /// Executes the command anew once all that is accepted by now is durable.
@@ -421,8 +432,10 @@ public actor StreamActor {
         if journalDelete() { enqueue(lsn: image.appliedLSN, nil, 0, .nothing) } else { context.orphans.append(self) }
     }
 
-    var isExpired: Bool {
-        guard life == .present || life == .creating else { return false }
+    var isExpired: Bool { (life == .present || life == .creating) && isOver }
+
+    /// Whether the stream's time is over.
+    private var isOver: Bool {
         switch image.configuration.expiry {
         case .never: return false
         case .at(let moment, _): return context.calendar >= moment
@@ -435,6 +448,7 @@ public actor StreamActor {
     /// Ends an expired stream like a delete. Without room in the journal it stays, unseen, and is tried again at the next touch.
     func expire() {
         guard life == .present || life == .creating, journalDelete() else { return }
+        hasExpired = true
         enqueue(lsn: image.appliedLSN, nil, 0, .nothing)
     }
 

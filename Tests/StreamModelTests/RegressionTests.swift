@@ -1,0 +1,61 @@
+// What the simulation has found, each as a short history of its own.
+
+import StreamActors
+import StreamRules
+import StreamSimulation
+import StreamStore
+import SystemPackage
+import Testing
+
+@Suite struct RegressionTests {
+    // MARK: Expiry
+
+    /// After one client was told that a stream has expired, another one still read it, until the record of its end was durable.
+    @Test func anExpiredStreamIsReadByNobody() throws {
+        let script = try Script()
+        script.create("a", "text", expiry: .timeToLive(seconds: 2))
+        script.run()
+        script.passAtOnce(milliseconds: 2_000)
+        let head = script.head("a")
+        let read = script.read("a")
+        script.run()
+        #expect(head.said == "notFound" && read.said == "notFound")
+    }
+
+    /// The time of a stream ends also while its delete is on its way to the disk.
+    @Test func aStreamExpiresWhileItsDeleteWaits() throws {
+        let script = try Script()
+        script.create("a", "text", expiry: .timeToLive(seconds: 2))
+        script.run()
+        let delete = script.delete("a")
+        script.passAtOnce(milliseconds: 2_000)
+        let read = script.read("a")
+        script.run()
+        #expect(delete.said == "deleted" && read.said == "notFound")
+    }
+
+    /// With a full journal, a PUT on an expired name was never answered.
+    @Test func aCreateOnAnExpiredNameWithoutRoomIsAnswered() throws {
+        let script = try Script()
+        script.create("a", "text", expiry: .timeToLive(seconds: 2))
+        script.create("b")
+        script.run()
+        script.disk.fault = { call, _ in call == .allocate ? .noSpace : nil }
+        var full = false
+        for _ in 0..<1_000 where !full {
+            let append = script.append("b", "x")
+            script.run()
+            full = append.said == "noSpace"
+        }
+        #expect(full)
+        script.passAtOnce(milliseconds: 2_000)
+        let create = script.create("a", "new")
+        script.run()
+        #expect(create.said == "noSpace")
+        script.disk.fault = { _, _ in nil }
+        script.pass(seconds: 3)
+        let again = script.create("a", "new")
+        script.run()
+        #expect(again.said == "created new 3")
+    }
+}
