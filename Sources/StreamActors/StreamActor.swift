@@ -60,6 +60,8 @@ public actor StreamActor {
     var pendingHead = 0
     var polls: [any LiveReader] = []
     var events: [any LiveReader] = []
+    /// Counts the readers that have come to wait.
+    private var joins: UInt64 = 0
     /// The last access that renews a TTL, Unix milliseconds; exact, while `image.renewedUntil` is what a crash keeps.
     var lastAccess: Int64
     var isTouched = false
@@ -504,7 +506,9 @@ public actor StreamActor {
                 end = .retained
             }
         }
-        // Answering may bring the next request of a connection, which adds to `pending`; what is answered here keeps its place.
+        // Answering may bring the next request of a connection, which adds to `pending`; what is answered here keeps its place. A reader
+        // that comes to wait meanwhile has everything already.
+        let joinsBefore = joins
         for index in first..<last {
             let item = pending[index]
             switch item.kind {
@@ -525,31 +529,40 @@ public actor StreamActor {
         }
         if pendingHead < pending.count { touch() }
         if readerCount > 0, end != nil || durableTail != before || durableClosed != wasClosed {
-            publish(from: before, ends: ends, end: end)
+            publish(from: before, ends: ends, end: end, sparesNewcomers: joins != joinsBefore)
         }
         if end == .notFound { removeFiles() }
         if durableTail - image.flushed >= UInt64(context.limits.flushThreshold) { queueFlush() }
     }
 
-    private func publish(from: UInt64, ends: [UInt64], end: Refusal?) {
+    private func publish(from: UInt64, ends: [UInt64], end: Refusal?, sparesNewcomers: Bool) {
         let publication = Publication(
             facts: facts, from: from, appendEnds: ends, slices: end != nil ? [] : image.tail.slices(from: from, to: durableTail), end: end)
-        let woken = polls
+        var woken = polls
         polls = []
+        var listeners = events
+        if sparesNewcomers {
+            polls = woken.filter { $0.livePosition == durableTail }
+            for (index, reader) in polls.enumerated() { reader.waiterIndex = index }
+            woken.removeAll { $0.livePosition == durableTail }
+            listeners.removeAll { $0.livePosition == durableTail }
+        }
         for reader in woken { reader.waiterIndex = -1 }
-        let listeners = events
         if end != nil {
             events = []
             for reader in listeners { reader.waiterIndex = -1 }
         }
         lastAccess = max(lastAccess, context.now)
-        context.sink?.publish(publication, polls: woken, events: listeners, stream: self)
+        if !woken.isEmpty || !listeners.isEmpty {
+            context.sink?.publish(publication, polls: woken, events: listeners, stream: self)
+        }
         if readerCount == 0 { context.liveTTL[id] = nil }
     }
 
     // MARK: Readers
 
     func join(_ reader: any LiveReader, mode: ReadRequest.Mode, at position: UInt64) {
+        joins &+= 1
         reader.livePosition = position
         if mode == .longPoll {
             reader.waiterIndex = polls.count

@@ -58,4 +58,24 @@ import Testing
         script.run()
         #expect(again.said == "created new 3")
     }
+
+    // MARK: Readers
+
+    /// A reader that came to wait in answer to an append, on the same connection, was woken by that append, which it had already.
+    @Test func aReaderThatComesWithTheNewsIsNotWokenByIt() throws {
+        let script = try Script()
+        script.create("a")
+        script.run()
+        let first = script.read("a", at: 0, .events)
+        let second = Asker()
+        let writer = Asker()
+        writer.then = { script.read("a", at: 4, .longPoll, second) }
+        script.append("a", "text", writer)
+        script.run()
+        #expect(first.said == "waiting 0" && second.said == "waiting 4")
+        #expect(script.publications == ["0 4 to 1"])
+        script.append("a", "more")
+        script.run()
+        #expect(script.publications == ["0 4 to 1", "4 8 to 2"])
+    }
 }
