@@ -143,7 +143,7 @@ public actor StreamActor {
             return nil
         }
         switch command.action {
-        case .create(let request): return createAgain(request, requester, tag)
+        case .create(let request): return createAgain(request, command, content, requester, tag)
         case .append(let request): return append(request, content, command, requester, tag)
         case .read(let request):
             if renewalIsDue() {
@@ -221,7 +221,9 @@ public actor StreamActor {
         return lsn
     }
 
-    private func createAgain(_ request: CreateRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+    private func createAgain(
+        _ request: CreateRequest, _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32
+    ) -> Outcome? {
         if let difference = differenceOfOrigin(request.fork) {
             return answer(.refused(.configurationDiffers(difference)), requester, tag)
         }
@@ -238,8 +240,15 @@ public actor StreamActor {
             return answer(
                 .refused(.configurationDiffers(image.state.closed ? "stream is closed" : "stream is open")), requester, tag)
         }
-        if renewalIsDue(), !journalRenewal() {
-            return .refused(.unavailable("the journal has no room for the renewal of the stream's TTL"))
+        if renewalIsDue() {
+            switch room(for: .renew(until: context.now)) {
+            case .available: break
+            case .soon:
+                context.registry.parkForRoom(command, content.kept, requester, tag)
+                return nil
+            case .none: return .refused(context.registry.noRoom)
+            }
+            guard journalRenewal() else { preconditionFailure("there was room for the renewal") }
         }
         let facts = StreamFacts(
             id: id, contentType: contentType, tail: image.state.tail, closed: image.state.closed, expiry: image.configuration.expiry)

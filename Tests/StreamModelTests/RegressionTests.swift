@@ -59,6 +59,26 @@ import Testing
         #expect(again.said == "created new 3")
     }
 
+    /// A repeated PUT was refused when the journal was just changing files, because it renews the TTL.
+    @Test func aRepeatedCreateWaitsForRoomToRenew() throws {
+        let script = try Script()
+        script.create("a", expiry: .timeToLive(seconds: 20))
+        script.create("b")
+        script.run()
+        script.passAtOnce(milliseconds: 3_000)
+        var waiting = Asker()
+        for _ in 0..<1_000 {
+            waiting = script.append("b", "x")
+            script.commit()
+            if waiting.outcome == nil { break }
+        }
+        #expect(waiting.outcome == nil, "the file is full, and the next one is not ready")
+        let create = script.create("a", expiry: .timeToLive(seconds: 20))
+        #expect(create.said == "")
+        script.run()
+        #expect(create.said == "created old 0" && waiting.said.hasPrefix("appended"))
+    }
+
     // MARK: Readers
 
     /// A reader that came to wait in answer to an append, on the same connection, was woken by that append, which it had already.
