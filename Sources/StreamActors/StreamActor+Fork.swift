@@ -11,12 +11,16 @@ import Reactor
 import StreamRules
 import StreamStore
 
-/// The end of a search for the position that a sub-offset names.
+/// How far a search for the position that a sub-offset names has come.
 struct ForkPoint: Sendable {
     let sourceID: UInt64
     let offset: UInt64
-    /// nil: the stream ends before.
-    let position: UInt64?
+    /// The source's accepted tail when the search began: what lies behind it is not searched.
+    let end: UInt64
+    /// The messages before this position have been counted,
+    var position: UInt64
+    /// and so many are still to come.
+    var left: UInt64
 }
 
 enum ForkAttempt {
@@ -48,7 +52,7 @@ extension StreamActor {
         let tail = image.state.tail
         let offset = fork.offset ?? tail
         if offset > tail { return .refused(.forkOffsetBeyondTail(tail: tail)) }
-        let wait = SegmentWait(kind: .create(command, content.kept), stream: self, requester: requester, tag: tag)
+        let wait = SegmentWait(kind: .create(command, content.kept), stream: self, requester: requester, tag: tag, held: command.held)
         var position = offset
         if contentType.isJSON {
             let line = line(downTo: offset)
@@ -58,12 +62,20 @@ extension StreamActor {
             case .unknown: return .later
             }
             if fork.subOffset > 0 {
-                guard let known = command.forkPoint, known.sourceID == id, known.offset == offset else {
-                    ForkSearch(command, content.kept, requester, tag, source: self, offset: offset, messages: fork.subOffset).start()
+                var point = ForkPoint(sourceID: id, offset: offset, end: tail, position: offset, left: fork.subOffset)
+                if let known = command.forkPoint, known.sourceID == id, known.offset == offset { point = known }
+                if point.left > 0 {
+                    if point.position >= point.end { return .refused(.forkSubOffsetBeyondTail(tail: point.end)) }
+                    var command = command
+                    command.forkPoint = point
+                    if point.position >= durableTail {
+                        park(command, content, requester, tag)
+                    } else {
+                        ForkSearch(command, content.kept, requester, tag, source: self, point).start()
+                    }
                     return .later
                 }
-                guard let found = known.position else { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
-                position = found
+                position = point.position
             }
         } else {
             guard fork.subOffset <= tail - offset else { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
@@ -115,7 +127,7 @@ extension StreamActor {
 }
 
 /// Counts messages from the fork offset on, chunk by chunk on disk workers, and then has the command executed anew. It reads like any
-/// reader, so what it finds is durable.
+/// reader, so what it finds is durable; a command whose message is accepted and not durable yet waits for that.
 ///
 /// @unchecked Sendable: confined to the reactor; what a worker needs is handed to it by value.
 private final class ForkSearch: Requester, @unchecked Sendable {
@@ -124,22 +136,17 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     private let requester: any Requester
     private let tag: UInt32
     private let source: StreamActor
-    private let offset: UInt64
-    private var position: UInt64
-    private var left: UInt64
+    private var point: ForkPoint
 
     init(
-        _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32, source: StreamActor, offset: UInt64,
-        messages: UInt64
+        _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32, source: StreamActor, _ point: ForkPoint
     ) {
         self.command = command
         self.content = content
         self.requester = requester
         self.tag = tag
         self.source = source
-        self.offset = offset
-        position = offset
-        left = messages
+        self.point = point
     }
 
     private var context: StreamContext { source.context }
@@ -150,7 +157,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     }
 
     private func next() {
-        let request = ReadRequest(start: .position(position), mode: .catchUp)
+        let request = ReadRequest(start: .position(point.position), mode: .catchUp)
         if let outcome = context.loop.isolated(source, { $0.read(request, self, 0) }) { take(outcome) }
     }
 
@@ -159,7 +166,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     private func take(_ outcome: Outcome) {
         switch outcome {
         case .read(let result) where result.from < result.to:
-            let (context, left) = (context, left)
+            let (context, left) = (context, point.left)
             context.dispatcher.work {
                 let counted = Self.count(left, in: result.pieces)
                 context.dispatcher.post { self.counted(counted, result.to) }
@@ -167,7 +174,8 @@ private final class ForkSearch: Requester, @unchecked Sendable {
         case .refused(.unavailable(let reason)):
             context.loop.isolated(source) { $0.waits -= 1 }
             requester.answer(.refused(.unavailable(reason)), from: nil, tag: tag)
-        default: end(at: nil)
+        // The end of what is durable, or of the stream.
+        default: end()
         }
     }
 
@@ -201,14 +209,14 @@ private final class ForkSearch: Requester, @unchecked Sendable {
             requester.answer(.refused(.unavailable("a segment of the source cannot be read")), from: nil, tag: tag)
             return
         }
-        left -= result.messages
-        position += result.bytes
-        if left == 0 { end(at: position) } else { next() }
+        point.left -= result.messages
+        point.position += result.bytes
+        if point.left == 0 || point.position >= point.end { end() } else { next() }
     }
 
-    private func end(at position: UInt64?) {
+    private func end() {
         context.loop.isolated(source) { $0.waits -= 1 }
-        command.forkPoint = ForkPoint(sourceID: source.id, offset: offset, position: position)
+        command.forkPoint = point
         if let answer = context.registry.execute(command, content, requester, tag) {
             requester.answer(answer.outcome, from: answer.stream, tag: tag)
         }

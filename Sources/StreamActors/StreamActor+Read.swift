@@ -273,7 +273,8 @@ extension StreamActor {
             if let outcome = context.loop.isolated(wait.stream, { $0.read(wait, request) }) {
                 wait.requester.answer(outcome, from: wait.stream, tag: wait.tag)
             }
-        case .create(let command, let content):
+        case .create(var command, let content):
+            command.held = wait.held
             if let answer = context.registry.execute(command, content, wait.requester, wait.tag) {
                 wait.requester.answer(answer.outcome, from: answer.stream, tag: wait.tag)
             }

@@ -16,6 +16,8 @@ public struct StreamCommand: Sendable {
     public let action: Action
     /// Where the fork begins, once that has been searched for.
     var forkPoint: ForkPoint?
+    /// Segments that were opened for it.
+    var held: [SegmentHandle] = []
 
     public init(name: [UInt8], action: Action) {
         self.name = name

@@ -98,4 +98,43 @@ import Testing
         script.run()
         #expect(script.publications == ["0 4 to 1", "4 8 to 2"])
     }
+
+    // MARK: Forks
+
+    private func fork(_ source: String, _ offset: UInt64?, _ subOffset: UInt64 = 0) -> ForkRequest {
+        ForkRequest(source: Array(source.utf8), offset: offset, subOffset: subOffset)
+    }
+
+    /// Messages that were accepted and not durable yet did not count for a sub-offset, while they counted for the offset.
+    @Test func aSubOffsetCountsMessagesUnderWay() throws {
+        let script = try Script()
+        script.create("a", "[1]", type: "application/json")
+        script.run()
+        let append = script.append("a", "[2,3]", type: "application/json")
+        let inside = script.create("b", type: nil, fork: fork("a", 3, 1))
+        let behind = script.create("c", type: nil, fork: fork("a", 6, 1))
+        let beyond = script.create("d", type: nil, fork: fork("a", 6, 2))
+        script.runWithoutJournal()
+        script.run()
+        #expect(append.said == "appended 9" && inside.said == "created new 6" && behind.said == "created new 9")
+        #expect(beyond.said == "forkSubOffsetBeyondTail(tail: 9)")
+    }
+
+    /// A fork that needs two segments of its source opened each of them over and over when the cache held only one.
+    @Test func aForkGetsOnWithOneOpenSegment() throws {
+        let script = try Script {
+            $0.store.chunkSize = 16
+            $0.store.segmentSize = 16
+            $0.store.descriptorCache = 1
+            $0.store.inlineLimit = 0
+            $0.store.flushThreshold = 1
+            $0.store.tailBufferBudget = 0
+        }
+        script.create("a", "[\((10_000..<10_020).map { "\($0)" }.joined(separator: ","))]", type: "application/json")
+        script.run()
+        script.pass(seconds: 3)
+        let created = script.create("b", type: nil, fork: fork("a", 7, 4))
+        script.run()
+        #expect(created.said == "created new 35")
+    }
 }
