@@ -182,7 +182,7 @@ public actor StreamActor {
     }
 
     /// Answers when everything accepted so far is durable: at once if it is.
-    private func answer(_ outcome: Outcome, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
+    func answer(_ outcome: Outcome, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
         if pendingHead == pending.count { return outcome }
         enqueue(lsn: image.appliedLSN, requester, tag, .answer(outcome))
         return nil

@@ -233,7 +233,7 @@ public final class StreamRegistry: @unchecked Sendable {
             }
             switch attempt {
             case .later: return nil
-            case .refused(let refusal): return Answer(outcome: .refused(refusal), stream: nil)
+            case .refused(let refusal): return refuse(refusal, because: found, parked)
             case .begins(let point): origin = point
             }
             source = found
@@ -247,7 +247,7 @@ public final class StreamRegistry: @unchecked Sendable {
             do {
                 messages = try JSONMessages.prepare(parked.content.bytes)
             } catch {
-                return Answer(outcome: .refused(.invalidJSON("at byte \(error.position): \(error.reason)")), stream: nil)
+                return refuse(.invalidJSON("at byte \(error.position): \(error.reason)"), because: source, parked)
             }
         }
         let record = CreateRecord(
@@ -270,6 +270,13 @@ public final class StreamRegistry: @unchecked Sendable {
         let lsn = context.loop.isolated(stream) { $0.begin(record, parked.content, messages, parked.requester, parked.tag) }
         if let source { context.loop.isolated(source) { $0.forkBegan(lsn) } }
         return nil
+    }
+
+    /// Refuses a create. What was accepted by the source of a fork, and has led to that, is durable first.
+    private func refuse(_ refusal: Refusal, because source: StreamActor?, _ parked: Parked) -> Answer? {
+        guard let source else { return Answer(outcome: .refused(refusal), stream: nil) }
+        let outcome = context.loop.isolated(source) { $0.answer(.refused(refusal), parked.requester, parked.tag) }
+        return outcome.map { Answer(outcome: $0, stream: nil) }
     }
 
     /// The stream's delete is durable: its name is free.

@@ -120,6 +120,20 @@ import Testing
         #expect(beyond.said == "forkSubOffsetBeyondTail(tail: 9)")
     }
 
+    /// A refusal told of bytes of the source that a crash could still take back.
+    @Test(arguments: [3, 4] as [UInt64])
+    func aForkIsRefusedByWhatIsDurable(offset: UInt64) throws {
+        let script = try Script()
+        script.create("a", "123")
+        script.run()
+        script.append("a", "4")
+        let refused = script.create("b", fork: fork("a", offset, 9))
+        script.runWithoutJournal()
+        #expect(refused.said == "")
+        script.run()
+        #expect(refused.said == "forkSubOffsetBeyondTail(tail: 4)")
+    }
+
     /// A fork that needs two segments of its source opened each of them over and over when the cache held only one.
     @Test func aForkGetsOnWithOneOpenSegment() throws {
         let script = try Script {
