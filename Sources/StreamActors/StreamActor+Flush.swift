@@ -131,7 +131,7 @@ extension StreamActor {
         }
         if flushing { return .busy }
         isDirty = false
-        if readerCount == 0, case .timeToLive = image.configuration.expiry { image.renewedUntil = min(image.renewedUntil, lastAccess) }
+        if readerCount == 0, case .timeToLive = image.configuration.expiry { image.renewedUntil = lastAccess }
         let needsFlush = image.state.tail - image.flushed > UInt64(context.limits.inlineLimit)
         if needsFlush { flushing = true }
         isCaptured = true

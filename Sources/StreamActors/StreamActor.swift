@@ -565,7 +565,7 @@ public actor StreamActor {
         if !woken.isEmpty || !listeners.isEmpty {
             context.sink?.publish(publication, polls: woken, events: listeners, stream: self)
         }
-        if readerCount == 0 { context.liveTTL[id] = nil }
+        if readerCount == 0 { readersAreGone() }
     }
 
     // MARK: Readers
@@ -600,7 +600,14 @@ public actor StreamActor {
             return
         }
         lastAccess = max(lastAccess, context.now)
-        if readerCount == 0 { context.liveTTL[id] = nil }
+        if readerCount == 0 { readersAreGone() }
+    }
+
+    /// Nobody waits any more: from now on the TTL counts, on disk as well, where it has been renewed a little ahead of time or not yet.
+    private func readersAreGone() {
+        context.liveTTL[id] = nil
+        guard life == .present, case .timeToLive = image.configuration.expiry else { return }
+        if !renewalIsDue() || !journalRenewal() { markDirty() }
     }
 
     /// Keeps a stream with waiting readers renewed on disk; called about once a second.

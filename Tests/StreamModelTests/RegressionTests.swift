@@ -59,6 +59,27 @@ import Testing
         #expect(again.said == "created new 3")
     }
 
+    /// A stream whose last reader had left lived on by what had been recorded ahead for the reader, if it was dropped from memory.
+    @Test func aTimeToLiveCountsFromWhenTheLastReaderLeaves() throws {
+        let script = try Script {
+            $0.store.idleStreams = 0
+            $0.store.checkpointMilliseconds = 1_200
+        }
+        script.create("a", "text", expiry: .timeToLive(seconds: 20))
+        script.run()
+        let reader = script.read("a", at: 4, .events)
+        script.run()
+        #expect(reader.said == "waiting 4")
+        script.pass(seconds: 1.6)
+        script.server.loop.isolated(reader.stream!) { $0.leave(reader) }
+        script.pass(seconds: 19.9)
+        #expect(script.catalog.entries.count == 1)
+        script.pass(seconds: 0.1)
+        let head = script.head("a")
+        script.run()
+        #expect(head.said == "notFound")
+    }
+
     /// A repeated PUT was refused when the journal was just changing files, because it renews the TTL.
     @Test func aRepeatedCreateWaitsForRoomToRenew() throws {
         let script = try Script()
