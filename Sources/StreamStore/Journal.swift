@@ -136,9 +136,8 @@ public final class Journal: @unchecked Sendable {
         old = recovered.files
         releasedLSN = recovered.files.isEmpty ? recovered.lastLSN : 0
         if syncs {
-            // The server before this one may have ended between a write and its sync; what recovery has read must stay.
-            for file in recovered.files {
-                try disk.open(directory + "/" + JournalFile.name(file.number), .readOnly).syncData()
+            if let (file, range) = recovered.lastWrite {
+                try Self.writeAgain(disk.open(directory + "/" + JournalFile.name(file), .readWrite), range)
             }
         }
         let number = (recovered.files.last?.number ?? recovered.highestNumber) + 1
@@ -147,6 +146,22 @@ public final class Journal: @unchecked Sendable {
             disk: disk, directory: directory, number: first, recycling: nil, size: startSize, syncs: syncs)
         current = Current(prepared)
         nextNumber = first + 1
+    }
+
+    /// What recovery has read must stay. The server before this one may have ended between a write and its sync, or because a sync failed;
+    /// after that the kernel takes pages for written that the disk does not have, so a sync alone would not bring them there. It can only be
+    /// the last batch: one is written when the one before has been synced.
+    private static func writeAgain(_ file: any DiskFile, _ range: Range<Int>) throws(Errno) {
+        let window = UnsafeMutableRawBufferPointer.allocate(byteCount: min(range.count, 1 << 20), alignment: 8)
+        defer { window.deallocate() }
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let part = UnsafeMutableRawBufferPointer(rebasing: window[..<min(window.count, range.upperBound - position)])
+            guard try file.read(into: part, at: position) == part.count else { throw .ioError }
+            try file.write(UnsafeRawBufferPointer(part), at: position)
+            position += part.count
+        }
+        try file.syncData()
     }
 
     // MARK: Adding records
@@ -431,6 +446,8 @@ public struct JournalPosition: Sendable {
     /// The highest file number in use, also of files without records.
     public var highestNumber: UInt64
     var files: [Journal.LiveFile]
+    /// The last batch: in which file, and where.
+    var lastWrite: (file: UInt64, range: Range<Int>)?
 
     public init(lastLSN: UInt64 = 0, lastBatch: UInt64 = 0, highestNumber: UInt64 = 0) {
         self.lastLSN = lastLSN

@@ -169,6 +169,7 @@ public struct Recovery {
                 position += record.paddedLength
             }
             lastBatch = header.number
+            result.position.lastWrite = (number, offset..<position)
             if position < end { break reading }
             offset = JournalFile.align(end, to: alignment)
         }

@@ -172,4 +172,27 @@ import Testing
         script.run()
         #expect(created.said == "created new 35")
     }
+
+    // MARK: Durability
+
+    /// After a failed sync the kernel takes pages for written that the disk does not have. What the next server read there, and showed, was
+    /// gone with the next power failure.
+    @Test func whatIsRecoveredAfterAFailedSyncStays() throws {
+        let script = try Script()
+        script.create("a", "one ")
+        script.run()
+        script.disk.fault = { call, path in call == .syncData && path.contains("journal") ? .ioError : nil }
+        let append = script.append("a", "two")
+        script.run()
+        #expect(append.said == "" && script.server.fatal != nil)
+        script.disk.fault = { _, _ in nil }
+        try script.restart(.everythingKept)
+        let seen = script.head("a")
+        script.run()
+        #expect(seen.said == "there 7")
+        try script.restart(.onlySyncedKept)
+        let still = script.head("a")
+        script.run()
+        #expect(still.said == "there 7")
+    }
 }
