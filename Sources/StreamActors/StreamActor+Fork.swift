@@ -52,7 +52,9 @@ extension StreamActor {
         let tail = image.state.tail
         let offset = fork.offset ?? tail
         if offset > tail { return .refused(.forkOffsetBeyondTail(tail: tail)) }
-        let wait = SegmentWait(kind: .create(command, content.kept), stream: self, requester: requester, tag: tag, held: command.held)
+        let wait = SegmentWait(
+            kind: .create(command, content.kept), stream: self, requester: requester, tag: tag, held: command.held,
+            byte: command.byte)
         var position = offset
         if contentType.isJSON {
             let line = line(downTo: offset)
@@ -62,6 +64,8 @@ extension StreamActor {
             case .unknown: return .later
             }
             if fork.subOffset > 0 {
+                // A message takes at least three stored bytes, so most that are not there need no search.
+                if fork.subOffset > (tail - offset) / 3 { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
                 var point = ForkPoint(sourceID: id, offset: offset, end: tail, position: offset, left: fork.subOffset)
                 if let known = command.forkPoint, known.sourceID == id, known.offset == offset { point = known }
                 if point.left > 0 {
@@ -95,12 +99,12 @@ extension StreamActor {
     /// Whether a message of this stream's own part, or its tail, begins at `position`. `.unknown`: `wait` has been entered.
     private func startsMessage(at position: UInt64, tail: UInt64, _ wait: SegmentWait) -> Boundary {
         if position == tail || position == image.start { return .yes }
-        if position >= image.tail.start { return isMessageBoundary(position, nil, base: image.active.base) }
+        if position >= image.tail.start { return isMessageBoundary(position, nil, base: image.active.base, wait) }
         let base = position >= image.active.base ? image.active.base : sealedSegment(holding: position).base
         if position == base { return .yes }
         guard let handle = handle(base, wait) else { return .unknown }
-        let boundary = isMessageBoundary(position, handle, base: base)
-        if case .unknown = boundary { warm(handle, offset: Int(position - base) - 1, wait) }
+        let boundary = isMessageBoundary(position, handle, base: base, wait)
+        if case .unknown = boundary { readByte(before: position, handle, base: base, wait) }
         return boundary
     }
 

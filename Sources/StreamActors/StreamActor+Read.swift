@@ -32,6 +32,16 @@ struct SegmentWait: Sendable {
     let tag: UInt32
     /// Segments that were opened for it before; held here, so that it gets on however few the cache holds.
     var held: [SegmentHandle] = []
+    /// What a disk worker has read for it: not every file system says whether a byte is in the page cache.
+    var byte: ReadByte?
+}
+
+/// The byte before a position of a stream.
+struct ReadByte: Sendable {
+    let stream: UInt64
+    let position: UInt64
+    /// nil: it could not be read.
+    let byte: UInt8?
 }
 
 extension StreamActor {
@@ -149,11 +159,11 @@ extension StreamActor {
         }
         if let cut, cut <= end { end = cut }
         if isFirst, contentType.isJSON, position > image.start {
-            switch isMessageBoundary(position, handle, base: base) {
+            switch isMessageBoundary(position, handle, base: base, wait) {
             case .yes: break
             case .no: return .notAtMessage
             case .unknown:
-                warm(handle!, offset: Int(position - base) - 1, wait)
+                readByte(before: position, handle!, base: base, wait)
                 return .waits
             }
         }
@@ -197,9 +207,10 @@ extension StreamActor {
     enum Boundary { case yes, no, unknown }
 
     /// A message ends with `,\n`, and a newline stands nowhere else (StoredJSON). `handle` is the segment that begins at `base`.
-    func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64) -> Boundary {
+    func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64, _ wait: SegmentWait) -> Boundary {
         if position == image.tail.start || position == base { return .yes }
         if position > image.tail.start { return image.tail.byte(at: position - 1) == 0x0A ? .yes : .no }
+        if let known = wait.byte, known.stream == id, known.position == position { return known.byte == 0x0A ? .yes : .no }
         guard let handle else { preconditionFailure("what is not in memory is in a segment") }
         var byte: UInt8 = 0
         let offset = Int(position - base) - 1
@@ -275,21 +286,25 @@ extension StreamActor {
             }
         case .create(var command, let content):
             command.held = wait.held
+            command.byte = wait.byte
             if let answer = context.registry.execute(command, content, wait.requester, wait.tag) {
                 wait.requester.answer(answer.outcome, from: answer.stream, tag: wait.tag)
             }
         }
     }
 
-    /// Brings one byte into the page cache on a disk worker, then goes on with the command.
-    func warm(_ handle: SegmentHandle, offset: Int, _ wait: SegmentWait) {
-        let context = context
+    /// Reads one byte on a disk worker, then goes on with the command.
+    func readByte(before position: UInt64, _ handle: SegmentHandle, base: UInt64, _ wait: SegmentWait) {
+        let (context, id) = (context, id)
         context.loop.isolated(wait.stream) { $0.waits += 1 }
         context.dispatcher.work {
-            let scratch = OwnedBytes(capacity: 1)
-            _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: scratch.base, count: 1), at: offset)
+            var byte: UInt8 = 0
+            let got = withUnsafeMutableBytes(of: &byte) { try? handle.file.read(into: $0, at: Int(position - base) - 1) }
+            let read = ReadByte(stream: id, position: position, byte: got == 1 ? byte : nil)
             context.dispatcher.post {
-                context.loop.isolated(self) { $0.resume(wait) }
+                var wait = wait
+                wait.byte = read
+                context.loop.isolated(self) { [wait] in $0.resume(wait) }
             }
         }
     }

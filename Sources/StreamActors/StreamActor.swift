@@ -430,7 +430,7 @@ public actor StreamActor {
         markDirty()
         guard image.forks == 0, image.isRetained else { return nil }
         guard journalOwnDelete() else {
-            context.orphans.append(self)
+            context.orphans[id] = self
             return nil
         }
         enqueue(lsn: image.appliedLSN, nil, 0, .nothing)
@@ -440,7 +440,7 @@ public actor StreamActor {
     /// Ends a stream that was kept for forks which are gone.
     func reclaim() {
         guard life == .retained || life == .retiring, image.forks == 0 else { return }
-        if journalDelete() { enqueue(lsn: image.appliedLSN, nil, 0, .nothing) } else { context.orphans.append(self) }
+        if journalDelete() { enqueue(lsn: image.appliedLSN, nil, 0, .nothing) } else { context.orphans[id] = self }
     }
 
     var isExpired: Bool { (life == .present || life == .creating) && isOver }

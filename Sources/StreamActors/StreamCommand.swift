@@ -18,6 +18,8 @@ public struct StreamCommand: Sendable {
     var forkPoint: ForkPoint?
     /// Segments that were opened for it.
     var held: [SegmentHandle] = []
+    /// The byte before the fork offset, once it has been read.
+    var byte: ReadByte?
 
     public init(name: [UInt8], action: Action) {
         self.name = name

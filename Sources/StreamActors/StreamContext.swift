@@ -52,7 +52,7 @@ public final class StreamContext: @unchecked Sendable {
     /// Counts the checkpoints that have removed entries, and the evictions: a lookup that overlaps one may have seen an older entry.
     var removals = 0
     /// Streams that were kept for forks which are gone, and whose end the journal had no room for.
-    var orphans: [StreamActor] = []
+    var orphans: [UInt64: StreamActor] = [:]
     /// Ranges of streams whose bytes on the disk are not what was written (Scrubber).
     var damaged: [UInt64: [Range<UInt64>]] = [:]
     var tailFootprint = 0

@@ -79,7 +79,7 @@ public final class StreamRegistry: @unchecked Sendable {
             }
             context.loop.isolated(admit(chain)) {
                 $0.markDirty()
-                if image.isRetained && image.forks == 0 { context.orphans.append($0) }
+                if image.isRetained && image.forks == 0 { context.orphans[$0.id] = $0 }
             }
         }
         context.journal.onCommit = { [unowned context] in context.committed($0) }
@@ -342,8 +342,8 @@ public final class StreamRegistry: @unchecked Sendable {
         for stream in Array(context.liveTTL.values) { context.loop.isolated(stream) { $0.renewWhileLive() } }
         if context.observeClock() != nil { clockHasJumped = true }
         let orphans = context.orphans
-        context.orphans = []
-        for stream in orphans { context.loop.isolated(stream) { $0.reclaim() } }
+        context.orphans = [:]
+        for stream in orphans.values { context.loop.isolated(stream) { $0.reclaim() } }
         reap()
         reapUnsaved()
         if context.tailFootprint > context.limits.tailBufferBudget / 2 {
@@ -424,7 +424,12 @@ public final class StreamRegistry: @unchecked Sendable {
 extension StreamRegistry {
     /// Lets go of every stream and of everybody who waits, answering nobody: for a simulation, in which a process ends without an exit.
     package func abandon() {
-        let known = Array(table.values) + context.dirty + context.touched + context.flushQueue + context.liveTTL.values + context.orphans
+        var known = Array(table.values)
+        known += context.dirty
+        known += context.touched
+        known += context.flushQueue
+        known += context.liveTTL.values
+        known += context.orphans.values
         for stream in known { context.loop.isolated(stream) { $0.abandon() } }
         table = [:]
         lookups = [:]
@@ -433,7 +438,7 @@ extension StreamRegistry {
         context.touched = []
         context.flushQueue = []
         context.liveTTL = [:]
-        context.orphans = []
+        context.orphans = [:]
         context.descriptors = DescriptorCache(capacity: 1)
         context.sink = nil
         context.onFatal = { _ in }

@@ -394,6 +394,12 @@ class Crash:
             if stream.deleted:
                 if stream.name not in names:
                     status, _, _ = await connection.ask("GET", stream.name, query="?offset=-1")
+                    # One that was kept for forks which are gone goes within seconds.
+                    for _ in range(100):
+                        if status != 410 or stream.forks:
+                            break
+                        await asyncio.sleep(0.1)
+                        status, _, _ = await connection.ask("GET", stream.name, query="?offset=-1")
                     if status != (410 if stream.forks else 404):
                         raise Wrong(f"{stream.name}: deleted with {stream.forks} forks: {status}")
                 if stream.forks == 0:
