@@ -103,7 +103,12 @@ public struct StreamImage: Sendable {
     }
 
     private mutating func add(_ cut: UInt64) {
-        if cut == start, origin != nil { cutsAtStart = true } else { active.cuts.append(cut) }
+        if cut == start, origin != nil {
+            cutsAtStart = true
+        } else if cut > active.base {
+            active.cuts.append(cut)
+        }
+        // Else a flush has sealed a segment there already, by a cut that replay now makes again: the segment's end says it.
     }
 
     /// What the catalog is to hold: the bytes behind `flushed` as slices, so that encoding them on another thread touches nothing that

@@ -57,6 +57,28 @@ import Testing
         #expect(boundaries("") == [] && boundaries("1,\n") == [3] && boundaries("1,\n{\"a\":[2,3]},\n\"x\",\n") == [3, 16, 21])
     }
 
+    /// A checkpoint's image from before an append, with a flush from behind it, which has sealed a segment by the append's cut. Replay makes the
+    /// cut again.
+    @Test func aCutWhereASegmentBegins() {
+        var image = Self.image(type: "text/plain", chunk: 10)
+        func take(_ count: Int, at position: UInt64) {
+            [UInt8](repeating: 65, count: count).withUnsafeBytes {
+                image.tail.append($0)
+                image.take(
+                    AppendRecord(position: position, time: 1, closes: false, sequence: nil, producer: nil), added: $0, lsn: position + 2)
+            }
+        }
+        take(12, at: 0)
+        var sealed = SegmentMeta(base: 0)
+        sealed.end = 12
+        sealed.cuts = [12]
+        image.take(SegmentFlush.Result(flushed: 12, sealed: [sealed], active: SegmentMeta(base: 12)))
+        take(5, at: 12)
+        #expect(image.active.cuts.isEmpty && image.state.chunks.lastCut == 12)
+        take(6, at: 17)
+        #expect(image.active.cuts == [17])
+    }
+
     /// Entry and segments, through the codec and back, after appends, flushes and closes; then it goes on as if nothing had been.
     @Test func entryRoundTrip() throws {
         let disk = SimulatedDisk()
