@@ -408,6 +408,8 @@ public final class Journal: @unchecked Sendable {
             return
         }
         if let prepared = next {
+            // A full file has no room for what the server records by itself, the ends of expired streams: the next one stays for that.
+            if prepared.size != startSize, current.offset + FileCalls.directBlock > current.size { return }
             next = nil
             rollBefore = false
             if prepared.size == startSize {

@@ -80,6 +80,22 @@ import Testing
         #expect(head.said == "notFound")
     }
 
+    /// In an idle server whose journal file was full to the last byte, an expired stream stayed for ever: the journal gave the next file back
+    /// just before the end of the stream was to be recorded in it.
+    @Test func anIdleServerWithAFullJournalFileEndsExpiredStreams() throws {
+        let script = try Script(alignment: 4096) {
+            $0.journal.smallestFile = 16_384
+            $0.store.checkpointMilliseconds = 500
+        }
+        // One block for the file's header, one for this: the file is full.
+        script.create("a", "text", expiry: .timeToLive(seconds: 10))
+        script.run()
+        script.pass(seconds: 9)
+        #expect(script.catalog.entries.count == 1)
+        script.pass(seconds: 11)
+        #expect(script.catalog.entries.isEmpty && script.server.registry.streamCount == 0)
+    }
+
     /// A repeated PUT was refused when the journal was just changing files, because it renews the TTL.
     @Test func aRepeatedCreateWaitsForRoomToRenew() throws {
         let script = try Script()

@@ -50,7 +50,8 @@ final class Script: LiveSink, @unchecked Sendable {
     /// Publications: from where, to where, how many readers.
     private(set) var publications: [String] = []
 
-    init(_ change: (inout SimulatedLimits) -> Void = { _ in }) throws {
+    /// `alignment`: of journal files.
+    init(alignment: Int = 8, _ change: (inout SimulatedLimits) -> Void = { _ in }) throws {
         var limits = SimulatedLimits()
         limits.store.journalSize = 64 * 1024
         limits.journal.firstFile = 8192
@@ -60,6 +61,7 @@ final class Script: LiveSink, @unchecked Sendable {
         change(&limits)
         self.limits = limits
         catalog = SimulatedCatalog(disk)
+        disk.directAlignment = alignment
         try start()
     }
 
