@@ -131,11 +131,16 @@ extension StreamActor {
         }
         if flushing { return .busy }
         isDirty = false
-        if readerCount == 0, case .timeToLive = image.configuration.expiry { image.renewedUntil = lastAccess }
+        var renewedUntil = image.renewedUntil
+        if readerCount == 0, case .timeToLive = image.configuration.expiry {
+            renewedUntil = lastAccess
+            image.renewedUntil = min(image.renewedUntil, lastAccess)
+        }
         let needsFlush = image.state.tail - image.flushed > UInt64(context.limits.inlineLimit)
         if needsFlush { flushing = true }
         isCaptured = true
-        let (copy, inline) = image.forCatalog()
+        var (copy, inline) = image.forCatalog()
+        copy.renewedUntil = renewedUntil
         return .captured(Capture(stream: self, image: copy, inline: inline, sealed: unsavedSealed, needsFlush: needsFlush))
     }
 

@@ -31,6 +31,8 @@ public actor StreamActor {
         /// Tail and closed flag once this is durable.
         let tail: UInt64
         let closed: Bool
+        /// And how far the TTL is renewed then.
+        let renewedUntil: Int64
         let requester: (any Requester)?
         let tag: UInt32
         let kind: PendingKind
@@ -56,6 +58,8 @@ public actor StreamActor {
     var loadedForks = 0
     var durableTail: UInt64
     var durableClosed: Bool
+    /// How far a crash leaves the TTL renewed, at least.
+    private var durableRenewal: Int64
     var pending: [Pending] = []
     var pendingHead = 0
     var polls: [any LiveReader] = []
@@ -91,6 +95,7 @@ public actor StreamActor {
         self.life = life
         durableTail = life == .creating ? image.start : image.state.tail
         durableClosed = life == .creating ? false : image.state.closed
+        durableRenewal = life == .creating ? .min : image.renewedUntil
         isBorn = life != .creating
         lastAccess = image.renewedUntil
         lastUsed = context.loop.now
@@ -158,6 +163,10 @@ public actor StreamActor {
                 park(command, content, requester, tag)
                 return nil
             }
+            if isRenewalUnderWay {
+                park(command, content, requester, tag)
+                return nil
+            }
             return read(request, requester, tag)
         case .metadata: return .metadata(facts)
         case .delete: return delete(command, requester, tag)
@@ -177,7 +186,9 @@ public actor StreamActor {
 
     func enqueue(lsn: UInt64, _ requester: (any Requester)?, _ tag: UInt32, _ kind: PendingKind) {
         pending.append(
-            Pending(lsn: lsn, tail: image.state.tail, closed: image.state.closed, requester: requester, tag: tag, kind: kind))
+            Pending(
+                lsn: lsn, tail: image.state.tail, closed: image.state.closed, renewedUntil: image.renewedUntil, requester: requester,
+                tag: tag, kind: kind))
         touch()
     }
 
@@ -470,6 +481,12 @@ public actor StreamActor {
         return context.now > image.renewedUntil
     }
 
+    /// Whether an access now is covered by a record that is not durable yet.
+    private var isRenewalUnderWay: Bool {
+        guard case .timeToLive = image.configuration.expiry else { return false }
+        return context.now > durableRenewal
+    }
+
     /// Records that the TTL is renewed until a little after now, so that the next accesses need no record.
     func journalRenewal(extra: Int64 = 0) -> Bool {
         let until = context.now + image.configuration.expiry.renewalGrain + extra
@@ -498,6 +515,7 @@ public actor StreamActor {
                 if readerCount > 0 { ends.append(durableTail) }
             }
             durableClosed = pending[pendingHead].closed
+            durableRenewal = max(durableRenewal, pending[pendingHead].renewedUntil)
             pendingHead += 1
         }
         let last = pendingHead

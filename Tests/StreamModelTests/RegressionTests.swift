@@ -80,6 +80,27 @@ import Testing
         #expect(head.said == "notFound")
     }
 
+    /// A read that came while another one's renewal was on its way to the disk was answered before it was there: a crash left the stream
+    /// less time than the reader had given it.
+    @Test func aReadWaitsForTheRenewalThatCoversIt() throws {
+        let script = try Script()
+        script.create("a", "text", expiry: .timeToLive(seconds: 5))
+        script.run()
+        script.passAtOnce(milliseconds: 4_000)
+        let first = script.read("a")
+        let second = script.read("a")
+        #expect(first.said == "" && second.said == "")
+        script.run()
+        #expect(first.said == "read 0 4" && second.said == "read 0 4")
+        let third = script.read("a")
+        #expect(third.said == "read 0 4", "the record covers those that come a little later")
+        try script.restart(.onlySyncedKept)
+        script.passAtOnce(milliseconds: 4_900)
+        let head = script.head("a")
+        script.run()
+        #expect(head.said == "there 4")
+    }
+
     /// In an idle server whose journal file was full to the last byte, an expired stream stayed for ever: the journal gave the next file back
     /// just before the end of the stream was to be recorded in it.
     @Test func anIdleServerWithAFullJournalFileEndsExpiredStreams() throws {
