@@ -28,12 +28,15 @@ let package = Package(
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
         // The server, from the bottom up; each depends only on what stands above it here.
         .target(name: "SystemCalls", dependencies: ["CLinux", system], swiftSettings: strict),
         .target(name: "Reactor", dependencies: ["CLinux", "SystemCalls", system], swiftSettings: strict),
         .target(name: "HTTPWire", swiftSettings: strict),
+        .target(name: "TransportSecurity", dependencies: ["SystemCalls", "COpenSSL", system], swiftSettings: strict),
         .target(name: "StreamRules", swiftSettings: strict),
         .target(
             name: "StreamStore", dependencies: ["SystemCalls", "StreamRules", "CLMDB", "CISAL", system], swiftSettings: strict),
@@ -71,6 +74,8 @@ let package = Package(
         .executableTarget(name: "stream-simulation", dependencies: ["StreamSimulation", arguments], swiftSettings: strict),
 
         .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "TransportSecurityTests", dependencies: ["TransportSecurity", "SystemCalls", "COpenSSL", system], swiftSettings: strict),
         .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
         .testTarget(
             name: "ServerSettingsTests", dependencies: ["ServerSettings", "Systemd", arguments, logging, system], swiftSettings: strict),

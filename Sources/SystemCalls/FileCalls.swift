@@ -166,6 +166,13 @@ public enum FileCalls {
         return Int(information.st_size)
     }
 
+    /// Whether every user of this machine can read or change a regular file.
+    public static func isOpenToOthers(_ descriptor: Int32) throws(Errno) -> Bool {
+        var information = stat()
+        try unlessInterrupted { fstat(descriptor, &information) }
+        return information.st_mode & S_IFMT == S_IFREG && information.st_mode & 0o007 != 0
+    }
+
     /// Takes the exclusive lock of a file without waiting: false when another process holds it.
     public static func tryLock(_ descriptor: Int32) throws(Errno) -> Bool {
         do {

@@ -29,6 +29,18 @@ public enum SocketCalls {
         }
     }
 
+    /// As `receive`, but what is read stays in the socket.
+    public static func peek(_ socket: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+        while true {
+            let got = Glibc.recv(socket, buffer.baseAddress, buffer.count, Int32(MSG_PEEK))
+            if got > 0 { return .bytes(got) }
+            if got == 0 { return .end }
+            let code = errno
+            if code == EINTR { continue }
+            return code == EAGAIN ? .wouldBlock : .failed(code)
+        }
+    }
+
     @inline(__always)
     public static func send(_ socket: Int32, _ bytes: UnsafeRawBufferPointer, more: Bool = false) -> Transfer {
         while true {
