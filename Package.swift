@@ -37,6 +37,7 @@ let package = Package(
         .target(name: "Reactor", dependencies: ["CLinux", "SystemCalls", system], swiftSettings: strict),
         .target(name: "HTTPWire", swiftSettings: strict),
         .target(name: "TransportSecurity", dependencies: ["SystemCalls", "COpenSSL", system], swiftSettings: strict),
+        .target(name: "HTTP2Session", dependencies: ["HTTPWire", "CNGHTTP2"], swiftSettings: strict),
         .target(name: "StreamRules", swiftSettings: strict),
         .target(
             name: "StreamStore", dependencies: ["SystemCalls", "StreamRules", "CLMDB", "CISAL", system], swiftSettings: strict),
@@ -65,6 +66,7 @@ let package = Package(
 
         // Tools of the tests.
         .target(name: "HTTPWireTesting", dependencies: ["HTTPWire"], swiftSettings: strict),
+        .target(name: "HTTP2SessionTesting", dependencies: ["HTTP2Session", "HTTPWire", "CNGHTTP2"], swiftSettings: strict),
         .executableTarget(name: "http-parse-check", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .executableTarget(name: "http-head-bench", dependencies: ["HTTPWire"], swiftSettings: strict),
 
@@ -76,6 +78,9 @@ let package = Package(
         .testTarget(name: "HTTPWireTests", dependencies: ["HTTPWire", "HTTPWireTesting"], swiftSettings: strict),
         .testTarget(
             name: "TransportSecurityTests", dependencies: ["TransportSecurity", "SystemCalls", "COpenSSL", system], swiftSettings: strict),
+        .testTarget(
+            name: "HTTP2SessionTests", dependencies: ["HTTP2Session", "HTTP2SessionTesting", "HTTPWire", "CNGHTTP2"],
+            swiftSettings: strict),
         .testTarget(name: "StreamRulesTests", dependencies: ["StreamRules"], swiftSettings: strict),
         .testTarget(
             name: "ServerSettingsTests", dependencies: ["ServerSettings", "Systemd", arguments, logging, system], swiftSettings: strict),
