@@ -17,7 +17,8 @@ public struct HTTP2Limits: Sendable, Equatable {
     /// unpacked and dropped and the request answered with 431, as the compression's state has to be kept.
     public var headerBombBytes = 8 * WireLimits().headBytes
 
-    /// CONTINUATION frames behind one HEADERS: a head of the permitted size needs two more of 16 KB.
+    /// CONTINUATION frames behind one HEADERS that are taken in any case: a head of the permitted size needs two of 16 KB. Nine times as many
+    /// are refused in any case; between them it depends on the arrivals, as libnghttp2 counts those.
     public var continuations = 4
 
     /// How much content a stream may have on the way before it is taken (SETTINGS_INITIAL_WINDOW_SIZE): 256 KB is what fills 100 Mbit/s
@@ -32,8 +33,9 @@ public struct HTTP2Limits: Sendable, Equatable {
     public var resetBurst = 500
     public var resetsPerSecond = 20
 
-    /// Frames that carry nothing: PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE beyond what was sent, DATA without data. Each DATA frame
-    /// that is sent to a peer with a useful window allows two more, as that is what an eager client acknowledges with.
+    /// Frames that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE beyond what was sent, DATA without data. Each DATA frame that is
+    /// sent to a peer with a useful window allows two more, as that is what an eager client acknowledges with. Frames of unknown
+    /// types are not among them: they are skipped where they stand, and cost no more than their bytes.
     public var idleFrameBurst = 1000
     public var idleFramesPerSecond = 50
 

@@ -94,7 +94,8 @@ public final class HTTP2Session {
         nghttp2_option_set_no_auto_window_update(option, 1)
         nghttp2_option_set_no_closed_streams(option, 1)
         nghttp2_option_set_max_outbound_ack(option, limits.waitingAcknowledgements)
-        nghttp2_option_set_max_continuations(option, limits.continuations)
+        // libnghttp2 1.52 counts each arrival that has a part of a CONTINUATION's nine first octets.
+        nghttp2_option_set_max_continuations(option, 9 * limits.continuations)
         // Ours counts more and by the caller's clock.
         nghttp2_option_set_stream_reset_rate_limit(option, UInt64.max, UInt64.max)
         var memory = cnghttp2_counted(account)

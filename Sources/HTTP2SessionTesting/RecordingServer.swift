@@ -150,7 +150,7 @@ public final class RecordingServer: HTTP2SessionDelegate {
         session = try HTTP2Session(limits, delegate: self, now: now)
     }
 
-    deinit { session.close() }
+    deinit { session?.close() }
 
     public func requestHead(_ head: UnsafeRawBufferPointer, on stream: HTTP2Stream, hasContent: Bool) {
         let request = RecordedRequest(head, stream, hasContent: hasContent, self)

@@ -82,7 +82,12 @@ final class TLSClient {
         var list: [UInt8] = []
         for name in settings.offered { list += [UInt8(name.utf8.count)] + Array(name.utf8) }
         if !list.isEmpty { SSL_set_alpn_protos(session, list, UInt32(list.count)) }
-        if let ticket { try #require(SSL_set_session(session, ticket) == 1) }
+        if let ticket {
+            // OpenSSL's client takes the ticket off a TLS 1.3 session that it has used.
+            let copy = SSL_SESSION_dup(ticket)
+            try #require(SSL_set_session(session, copy) == 1)
+            SSL_SESSION_free(copy)
+        }
         SSL_set_connect_state(session)
     }
 
@@ -94,6 +99,8 @@ final class TLSClient {
 
     /// The ticket that the server gave; the caller owns it.
     func takeTicket() -> OpaquePointer? {
+        // In TLS 1.2 the ticket is the session's own; only that of a first one is announced.
+        if SSL_version(session) == TLS1_2_VERSION { return SSL_get1_session(session) }
         defer { kept.ticket = nil }
         return kept.ticket
     }
