@@ -55,7 +55,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private var stopping = false
     private let clocks: Clocks
     private var events: UnsafeMutablePointer<epoll_event>
-    private static let eventsPerTurn: Int32 = 512
+    private static let eventsPerTurn: Int32 = 256
     private static let wakeToken = UInt64.max
 
     /// Monotonic milliseconds, read once a turn.

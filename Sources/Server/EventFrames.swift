@@ -9,17 +9,17 @@ import StreamStore
 
 /// Up to three held-back bytes.
 struct Carry: Equatable {
-    private(set) var count = 0
+    /// The count in the highest byte.
     private var packed: UInt32 = 0
+
+    var count: Int { Int(packed >> 24) }
 
     init() {}
 
     init(_ bytes: some Collection<UInt8>) {
         precondition(bytes.count <= 3, "at most three bytes of a character can be missing its end")
-        for byte in bytes {
-            packed |= UInt32(byte) << (8 * UInt32(count))
-            count += 1
-        }
+        for (index, byte) in bytes.enumerated() { packed |= UInt32(byte) << (8 * UInt32(index)) }
+        packed |= UInt32(bytes.count) << 24
     }
 
     var bytes: [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: packed >> (8 * UInt32($0))) } }

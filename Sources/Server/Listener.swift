@@ -28,6 +28,7 @@ final class Listener: ReadinessHandler {
         self.server = server
         isPassed = false
         socket = ListeningSocket(try Self.open(address))
+        prepareConnections()
         try server.loop.register(socket.number, self, for: .readable)
     }
 
@@ -37,6 +38,7 @@ final class Listener: ReadinessHandler {
         self.server = server
         isPassed = true
         socket = ListeningSocket(Descriptor(owning: passed.descriptor))
+        prepareConnections()
         try server.loop.register(socket.number, self, for: .readable)
     }
 
@@ -77,6 +79,12 @@ final class Listener: ReadinessHandler {
         }
     }
 
+    /// Tells the kernel what it does for connections accepted from now on.
+    func prepareConnections() {
+        if case .unix = address { return }
+        SocketCalls.prepareConnections(of: socket.number, peerMilliseconds: server.limits.peerMilliseconds)
+    }
+
     var port: UInt16? { SocketCalls.port(of: socket.number) }
 
     /// The address with the port that the kernel chose.
@@ -88,11 +96,9 @@ final class Listener: ReadinessHandler {
     }
 
     func ready(_ readiness: Readiness) {
-        var isTCP = true
-        if case .unix = address { isTCP = false }
         for _ in 0..<server.limits.acceptBudget {
             switch SocketCalls.accept(socket.number) {
-            case .connection(let descriptor): server.accept(descriptor, isTCP: isTCP)
+            case .connection(let descriptor): server.accept(descriptor)
             case .none: return
             case .exhausted(let code):
                 server.exhausted(code)

@@ -1,7 +1,19 @@
 // One publication to all of a stream's waiting readers: each distinct answer is made once and shared by reference.
 //
+//     publish ──▶ pass: reader reader reader … │ next turn │ reader reader … │ next turn │ … end
+//                        `── one turn's share ─┘
+//     published meanwhile ──▶ joined to one publication ──▶ the next pass
+//
 // Readers differ in what they have (position, held-back bytes), and in rare cases in what their request said (a cursor ahead of the
 // clock, If-None-Match, an origin that matters, HTTP/1.0). All that differ in nothing get the same bytes.
+//
+// Ten thousand sends are tens of milliseconds. A pass takes its share of a turn and goes on in the next, so that other requests wait a
+// millisecond or two and not for its end. What the stream publishes before the end of a pass is gathered: a stream that is written faster
+// than its readers can be reached costs one send per reader and pass, however many appends there were.
+//
+// Invariants: a long-poll that was woken waits no longer, whenever its turn comes (`Exchange.isWoken`). A reader of events gets exactly the
+// bytes from its position on: one that has all of a publication is passed over, one that has a part of it reads for itself. The stream's
+// actor stays in memory until the pass is over.
 
 import HTTPWire
 import StreamActors
@@ -9,54 +21,177 @@ import StreamHTTP
 import StreamRules
 import StreamStore
 
+/// What is being told to one stream's readers.
+///
+/// @unchecked Sendable: confined to the reactor, like the readers in it.
+final class Fanout: @unchecked Sendable {
+    struct Work {
+        var publication: Publication
+        var polls: [any LiveReader]
+        var events: [any LiveReader]
+
+        /// It grew beyond what is kept for sharing: each reader of events reads for itself, in pieces.
+        private(set) var isTooLarge = false
+        private static let largest: UInt64 = 1 << 20
+
+        init(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader]) {
+            self.publication = publication
+            self.polls = polls
+            self.events = events
+        }
+
+        /// What was published later, joined to it.
+        mutating func join(_ later: Publication, polls: [any LiveReader], events: [any LiveReader]) {
+            isTooLarge = isTooLarge || later.facts.tail - publication.from > Self.largest
+            publication = publication.joined(by: later, keepingBytes: !isTooLarge)
+            self.polls += polls
+            // The later list has everyone who still waits.
+            self.events = events
+        }
+    }
+
+    let stream: StreamActor
+    var work: Work
+    var nextPoll = 0
+    var nextEvents = 0
+    var meanwhile: Work?
+
+    /// The answers to long-polls at a position; those that began at `offset=now` are not to be cached.
+    var answers: [(position: UInt64, fromNow: Bool, answer: SharedAnswer)] = []
+    /// Long-polls wait at the tail, so there are few positions.
+    static let answersKept = 8
+    /// The frames for each distinct held-back tail of a character.
+    var frames: [(before: Carry, after: Carry, block: OwnedBytes)] = []
+
+    init(_ stream: StreamActor, _ work: Work) {
+        self.stream = stream
+        self.work = work
+    }
+
+    /// Begins the pass for what was published meanwhile; false if there was nothing.
+    func turnOver() -> Bool {
+        guard let work = meanwhile else { return false }
+        self.work = work
+        meanwhile = nil
+        nextPoll = 0
+        nextEvents = 0
+        answers = []
+        frames = []
+        return true
+    }
+}
+
+/// How much of a turn live readers may take, in bytes sent; a send costs so many bytes' worth by itself.
+struct FanoutBudget {
+    static let perTurn = 1 << 20
+    static let perSend = 4096
+    private(set) var left = perTurn
+    var isSpent: Bool { left <= 0 }
+    mutating func spend(_ bytes: Int) { left -= bytes + Self.perSend }
+}
+
 extension ServerCore: LiveSink {
     func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
-        if let end = publication.end {
-            for reader in polls { (reader as! Connection).answerWhenWoken(.refused(end), stream) }
-            for reader in events { (reader as! Connection).endEvents() }
+        for reader in polls { exchange(reader).isWoken() }
+        if let running = fanouts.first(where: { $0.stream === stream }) {
+            if running.meanwhile == nil {
+                running.meanwhile = Fanout.Work(publication, polls: polls, events: events)
+            } else {
+                running.meanwhile!.join(publication, polls: polls, events: events)
+            }
             return
         }
-        if !polls.isEmpty { publish(to: polls, publication, stream) }
-        if !events.isEmpty { publish(to: events, publication) }
+        let fanout = Fanout(stream, Fanout.Work(publication, polls: polls, events: events))
+        if fanouts.isEmpty, proceed(with: fanout, stream) { return }
+        stream.hold()
+        fanouts.append(fanout)
+        continueSoon()
+    }
+
+    /// A further share of the passes under way, which take turns.
+    func continueFanouts() {
+        var waiting = fanouts.count
+        while waiting > 0, !fanoutBudget.isSpent {
+            waiting -= 1
+            let fanout = fanouts.removeFirst()
+            let isDone = loop.isolated(fanout.stream) { stream in
+                let isDone = proceed(with: fanout, stream)
+                if isDone { stream.release() }
+                return isDone
+            }
+            if !isDone { fanouts.append(fanout) }
+        }
+    }
+
+    /// True when all has been told.
+    private func proceed(with fanout: Fanout, _ stream: isolated StreamActor) -> Bool {
+        repeat {
+            if let end = fanout.work.publication.end {
+                if !tell(end, fanout, stream) { return false }
+            } else if !tellPolls(fanout, stream) || !tellEvents(fanout) {
+                return false
+            }
+        } while fanout.turnOver()
+        return true
+    }
+
+    private func exchange(_ reader: any LiveReader) -> Exchange { unsafeDowncast(reader, to: Exchange.self) }
+
+    // MARK: The end of the stream
+
+    private func tell(_ end: Refusal, _ fanout: Fanout, _ stream: isolated StreamActor) -> Bool {
+        while fanout.nextPoll < fanout.work.polls.count {
+            if fanoutBudget.isSpent { return false }
+            exchange(fanout.work.polls[fanout.nextPoll]).answerWhenWoken(.refused(end), stream)
+            fanout.nextPoll += 1
+            fanoutBudget.spend(0)
+        }
+        while fanout.nextEvents < fanout.work.events.count {
+            if fanoutBudget.isSpent { return false }
+            exchange(fanout.work.events[fanout.nextEvents]).endEvents()
+            fanout.nextEvents += 1
+            fanoutBudget.spend(0)
+        }
+        return true
     }
 
     // MARK: Long-poll
 
-    private func publish(to polls: [any LiveReader], _ publication: Publication, _ stream: isolated StreamActor) {
-        var shared: OwnedBytes?
-        var position: UInt64 = 0
+    private func tellPolls(_ fanout: Fanout, _ stream: isolated StreamActor) -> Bool {
         let interval = StreamCursor.interval(atUnixMilliseconds: loop.wallNow)
-        for reader in polls {
-            let connection = reader as! Connection
-            guard let (context, keepAlive, minorVersion) = connection.pollContext else { continue }
-            let isPlain =
-                context.ifNoneMatch == nil && context.origin == nil && keepAlive && minorVersion == 1 && !context.fromNow
-                && (context.cursor ?? 0) < interval
-            if isPlain, let shared, position == connection.livePosition {
-                connection.respond(shared: shared)
+        while fanout.nextPoll < fanout.work.polls.count {
+            if fanoutBudget.isSpent { return false }
+            let reader = exchange(fanout.work.polls[fanout.nextPoll])
+            fanout.nextPoll += 1
+            if reader.phase != .executing { continue }
+            let isShared = reader.takesSharedAnswer(in: interval)
+            if isShared,
+                let known = fanout.answers.first(where: { $0.position == reader.livePosition && $0.fromNow == reader.liveFromNow })
+            {
+                reader.respond(shared: known.answer)
+                fanoutBudget.spend(known.answer.block.count)
                 continue
             }
-            guard isPlain else {
-                connection.wokenToRead(stream)
-                continue
-            }
-            let request = ReadRequest(start: .position(connection.livePosition), mode: .longPoll)
-            guard let outcome = connection.readWhenWoken(request, stream) else { continue }
-            if case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
-                let block = encode(result, buffers, context)
-                shared = block
-                position = connection.livePosition
-                connection.respond(shared: block)
+            guard let outcome = reader.readWhenWoken(stream) else { continue }
+            if isShared, case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
+                let answer = encode(result, buffers, reader.context)
+                if fanout.answers.count == Fanout.answersKept { fanout.answers.removeFirst() }
+                fanout.answers.append((reader.livePosition, reader.liveFromNow, answer))
+                reader.respond(shared: answer)
+                fanoutBudget.spend(answer.block.count)
             } else {
-                connection.answerWhenWoken(outcome, stream)
+                fanoutBudget.spend(Self.copyLimit)
+                reader.answerWhenWoken(outcome, stream)
             }
         }
+        return true
     }
 
-    private func encode(_ result: ReadResult, _ buffers: [UnsafeRawBufferPointer], _ context: ResponseContext) -> OwnedBytes {
+    private func encode(_ result: ReadResult, _ buffers: [UnsafeRawBufferPointer], _ context: ResponseContext) -> SharedAnswer {
         let range = RangeFacts(facts: result.facts, from: result.from, to: result.to)
         _ = responder.read(range, context, &head)
         serializeHead(keepAlive: true, minorVersion: 1)
+        let bodyStart = output.count
         let isJSON = result.facts.contentType.isJSON
         if isJSON { output.append(UInt8(ascii: "[")) }
         for buffer in buffers { output.append(contentsOf: buffer) }
@@ -64,37 +199,43 @@ extension ServerCore: LiveSink {
             output.removeLast(2)
             output.append(UInt8(ascii: "]"))
         }
-        return OwnedBytes(copying: output)
+        return SharedAnswer(block: OwnedBytes(copying: output), bodyStart: bodyStart, head: head)
     }
 
     // MARK: Server-sent events
 
-    private func publish(to readers: [any LiveReader], _ publication: Publication) {
-        var shared: [(carry: Carry, frames: EventFrames, block: OwnedBytes)] = []
+    private func tellEvents(_ fanout: Fanout) -> Bool {
+        let publication = fanout.work.publication
+        let tail = publication.facts.tail
         let interval = StreamCursor.interval(atUnixMilliseconds: loop.wallNow)
-        for reader in readers {
-            let connection = reader as! Connection
-            guard connection.takesFrames(at: publication.from) else {
-                connection.fallBehind()
+        while fanout.nextEvents < fanout.work.events.count {
+            if fanoutBudget.isSpent { return false }
+            let reader = exchange(fanout.work.events[fanout.nextEvents])
+            fanout.nextEvents += 1
+            guard reader.isStreaming, reader.livePosition < tail || publication.facts.closed else { continue }
+            guard !fanout.work.isTooLarge, reader.takesFrames(at: publication.from) else {
+                reader.fallBehind()
+                fanoutBudget.spend(0)
                 continue
             }
-            if let context = connection.contextWithCursor(from: interval) {
-                let frames = frames(of: publication, carry: connection.carry, cursor: responder.nextCursor(context))
-                connection.take(
-                    shared: OwnedBytes(copying: frames.bytes), to: publication.facts.tail, carry: frames.carry,
-                    ends: publication.facts.closed)
+            if let context = reader.contextWithCursor(from: interval) {
+                let frames = frames(of: publication, carry: reader.carry, cursor: responder.nextCursor(context))
+                fanoutBudget.spend(frames.bytes.count)
+                reader.take(
+                    shared: OwnedBytes(copying: frames.bytes), to: tail, carry: frames.carry, ends: publication.facts.closed)
                 continue
             }
-            var found = shared.firstIndex { $0.carry == connection.carry }
+            var found = fanout.frames.firstIndex { $0.before == reader.carry }
             if found == nil {
-                let frames = frames(of: publication, carry: connection.carry, cursor: interval)
-                shared.append((connection.carry, frames, OwnedBytes(copying: frames.bytes)))
-                found = shared.count - 1
+                let frames = frames(of: publication, carry: reader.carry, cursor: interval)
+                fanout.frames.append((reader.carry, frames.carry, OwnedBytes(copying: frames.bytes)))
+                found = fanout.frames.count - 1
             }
-            let entry = shared[found!]
-            connection.take(
-                shared: entry.block, to: publication.facts.tail, carry: entry.frames.carry, ends: publication.facts.closed)
+            let entry = fanout.frames[found!]
+            fanoutBudget.spend(entry.block.count)
+            reader.take(shared: entry.block, to: tail, carry: entry.after, ends: publication.facts.closed)
         }
+        return true
     }
 
     /// One data and one control event per append; the end of the stream comes with the last.

@@ -37,7 +37,15 @@ final class ServerCore: @unchecked Sendable {
     /// The loop wakes at the wheel's next slot.
     private var wheelIsTimed = false
     private var postponed: [Connection] = []
-    private var postponedEvents: [Connection] = []
+    /// Readers of events that catch up, in the order in which they get on.
+    private var postponedEvents: [Exchange] = []
+    /// Passes over a stream's readers that did not end in their turn.
+    var fanouts: [Fanout] = []
+    /// What is left of this turn's shares for passes over readers, and for readers that catch up.
+    var fanoutBudget = FanoutBudget()
+    var pumpBudget = FanoutBudget()
+    /// The next turn goes on with what is postponed.
+    private var continues = false
     /// Bytes reserved for bodies being received, of all connections.
     var bodyBytes = 0
     private(set) var logsAccess: Bool
@@ -81,12 +89,11 @@ final class ServerCore: @unchecked Sendable {
 
     // MARK: Connections
 
-    func accept(_ descriptor: Int32, isTCP: Bool) {
+    func accept(_ descriptor: Int32) {
         if connectionCount >= limits.connections || isDraining {
             refuseConnection(descriptor)
             return
         }
-        if isTCP { SocketCalls.setNoDelay(descriptor) }
         lastGeneration &+= 1
         let connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
         do {
@@ -143,7 +150,7 @@ final class ServerCore: @unchecked Sendable {
     }
 
     func postpone(_ connection: Connection) { postponed.append(connection) }
-    func postponeEvents(_ connection: Connection) { postponedEvents.append(connection) }
+    func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
 
     // MARK: Turns
 
@@ -163,17 +170,37 @@ final class ServerCore: @unchecked Sendable {
         }
         registry.startLookups()
         registry.context.journal.submit()
-        if !postponed.isEmpty || !postponedEvents.isEmpty {
-            let (requests, events) = (postponed, postponedEvents)
-            postponed = []
-            postponedEvents = []
-            dispatcher.post {
-                for connection in requests { connection.resumePostponed() }
-                for connection in events { connection.pumpEvents() }
-            }
-        }
+        fanoutBudget = FanoutBudget()
+        pumpBudget = FanoutBudget()
+        if !postponed.isEmpty || !postponedEvents.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()
+    }
+
+    /// Makes the next turn go on with what this one left.
+    func continueSoon() {
+        if continues { return }
+        continues = true
+        dispatcher.post { [self] in
+            continues = false
+            let requests = postponed
+            postponed = []
+            for connection in requests { connection.resumePostponed() }
+            continueFanouts()
+            pumpReaders()
+            if !fanouts.isEmpty { continueSoon() }
+        }
+    }
+
+    private func pumpReaders() {
+        let readers = postponedEvents
+        postponedEvents = []
+        var next = 0
+        while next < readers.count, !pumpBudget.isSpent {
+            readers[next].resumePumping()
+            next += 1
+        }
+        postponedEvents.insert(contentsOf: readers[next...], at: 0)
     }
 
     func drain() {
@@ -234,7 +261,7 @@ final class ServerCore: @unchecked Sendable {
     private var scratch: [OwnedBytes] = []
 
     /// Reads a result's pieces on a disk worker and gives them to the connection as events.
-    func loadEvents(_ result: ReadResult, for connection: Connection, tag: UInt32) {
+    func loadEvents(_ result: ReadResult, of whole: ReadResult, limit: Int, for reader: Exchange, tag: UInt32) {
         dispatcher.work { [dispatcher] in
             var slices: [ByteSlice]? = []
             for piece in result.pieces {
@@ -252,16 +279,16 @@ final class ServerCore: @unchecked Sendable {
                 }
             }
             let loaded = slices
-            dispatcher.post { connection.loadedEvents(result, loaded, tag: tag) }
+            dispatcher.post { reader.loadedEvents(result, of: whole, loaded, limit: limit, tag: tag) }
         }
     }
 
     /// Brings a range of a file into the page cache.
-    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for connection: Connection) {
+    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
         dispatcher.work { [dispatcher] in
             let block = OwnedBytes(capacity: count)
             _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
-            dispatcher.post { connection.warmed(to: offset + count) }
+            dispatcher.post { exchange.warmed(to: offset + count) }
         }
     }
 

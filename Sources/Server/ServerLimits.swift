@@ -14,14 +14,18 @@ struct ServerLimits {
     var longPollMilliseconds: Int64
     var eventsMilliseconds: Int64
     var drainMilliseconds: Int64
-    /// A peer that takes nothing for so long is cut off: a tail of its data is in the kernel and another in our queue.
-    var writeStallMilliseconds: Int64 = 30_000
+    /// A peer that takes nothing for so long is cut off: a tail of its data is in the kernel and another in our queue. One that has vanished
+    /// is found by the kernel in the same time, whether it was sent something or not.
+    var peerMilliseconds: Int64
     /// After a refusal the peer's bytes are read and dropped for so long, so that a reset does not overtake the answer.
     var lingerMilliseconds: Int64 = 2_000
     /// When the server ends, a connection that has not been used yet has so long to send its first request.
     var newConnectionMilliseconds: Int64 = 500
     /// Bytes that one connection may send in one turn before the others have theirs.
     var sendBudget = 1 << 20
+    /// A reader of events that catches up gets so many bytes of the stream at once, or one message: what it has not taken of them is all that
+    /// the server holds for it.
+    var eventsPieceBytes = 64 * 1024
     /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
     var bodiesBytes = 1 << 30
     /// Connections accepted in one turn.
@@ -39,6 +43,7 @@ struct ServerLimits {
         self.connections = connections
         idleMilliseconds = settings.idleTimeout.milliseconds
         headerMilliseconds = settings.headerTimeout.milliseconds
+        peerMilliseconds = settings.peerTimeout.milliseconds
         bodyGraceMilliseconds = settings.bodyGrace.milliseconds
         bodyBytesPerSecond = settings.bodyMinimumRate
         longPollMilliseconds = settings.longPollTimeout.milliseconds

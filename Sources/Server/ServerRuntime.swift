@@ -341,6 +341,7 @@ public final class ServerRuntime {
         settings = change.settings
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), logsAccess: settings.accessLog)
+        for listener in listeners { listener.prepareConnections() }
         scrubber.rate = settings.scrubRate
         scrubber.pause = settings.scrubPause.milliseconds
         LogOutput.changeLevel(to: settings.logLevel)

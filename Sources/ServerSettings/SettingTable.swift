@@ -114,6 +114,10 @@ extension SettingKey {
         "header-timeout", \.headerTimeout, .timeouts, "10s", .milliseconds(10)...(.seconds(600)),
         because: "slow senders would take all connections", "Time in which a request's head has to arrive."
     ).onReload
+    static let peerTimeout = duration(
+        "peer-timeout", \.peerTimeout, .timeouts, "30s", .seconds(1)...(.seconds(3600)), because: "whoever is gone costs a slot",
+        "Time after which a peer that takes nothing, or does not answer any more, is cut off."
+    ).onReload
     static let bodyGrace = duration(
         "body-grace", \.bodyGrace, .timeouts, "10s", .zero...(.seconds(3600)), because: "slow senders would take all connections",
         "Time before a body's rate is measured."
@@ -142,7 +146,7 @@ extension SettingKey {
         scrubRate, scrubPause,
         longPollTimeout, sseInterval, chunkSize,
         bodyLimit, headLimit, targetLimit, connectionLimit,
-        idleTimeout, headerTimeout, bodyGrace, bodyMinimumRate, drainTimeout,
+        idleTimeout, headerTimeout, peerTimeout, bodyGrace, bodyMinimumRate, drainTimeout,
         logLevel, logFormat, accessLog,
     ]
 

@@ -71,6 +71,7 @@ public struct Settings: Sendable {
 
     public var idleTimeout: Duration = .zero
     public var headerTimeout: Duration = .zero
+    public var peerTimeout: Duration = .zero
     public var bodyGrace: Duration = .zero
     /// Bytes per second; 0: no floor.
     public var bodyMinimumRate = 0

@@ -141,11 +141,14 @@ struct LimitOptions: ParsableArguments {
 struct TimeoutOptions: ParsableArguments {
     @Option(.idleTimeout) var idleTimeout: SettingFlag?
     @Option(.headerTimeout) var headerTimeout: SettingFlag?
+    @Option(.peerTimeout) var peerTimeout: SettingFlag?
     @Option(.bodyGrace) var bodyGrace: SettingFlag?
     @Option(.bodyMinimumRate) var bodyMinimumRate: SettingFlag?
     @Option(.drainTimeout) var drainTimeout: SettingFlag?
 
-    var given: [SettingFlag] { [idleTimeout, headerTimeout, bodyGrace, bodyMinimumRate, drainTimeout].compactMap { $0 } }
+    var given: [SettingFlag] {
+        [idleTimeout, headerTimeout, peerTimeout, bodyGrace, bodyMinimumRate, drainTimeout].compactMap { $0 }
+    }
 }
 
 struct LoggingOptions: ParsableArguments {

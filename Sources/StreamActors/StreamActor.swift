@@ -75,7 +75,7 @@ public actor StreamActor {
     var flushQueued = false
     /// A checkpoint holds an image of the stream that is not in the catalog yet.
     var isCaptured = false
-    /// Commands of this stream that wait for a segment or its pages.
+    /// Commands of this stream that wait for a segment or its pages, and passes over its readers that are under way.
     var waits = 0
     var afterFlush: [@Sendable () -> Void] = []
     var unsavedSealed: [SegmentMeta] = []
@@ -642,6 +642,10 @@ public actor StreamActor {
         openings = [:]
         afterFlush = []
     }
+
+    /// Someone still answers readers of this stream: it stays in memory until `release`.
+    public func hold() { waits += 1 }
+    public func release() { waits -= 1 }
 
     // MARK: Memory
 

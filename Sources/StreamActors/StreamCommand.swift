@@ -69,6 +69,22 @@ public struct ReadResult: Sendable {
 
     public var upToDate: Bool { to == facts.tail }
     public var closed: Bool { upToDate && facts.closed }
+
+    /// The first `count` bytes of it, or all if it has fewer.
+    public func prefix(_ count: Int) -> ReadResult {
+        if to - from <= UInt64(count) { return self }
+        var left = count
+        var kept: [ReadPiece] = []
+        for piece in pieces where left > 0 {
+            let part = min(left, piece.count)
+            left -= part
+            switch piece {
+            case .memory(let slice): kept.append(.memory(ByteSlice(block: slice.block, offset: slice.offset, count: part)))
+            case .file(let handle, let offset, _): kept.append(.file(handle, offset: offset, count: part))
+            }
+        }
+        return ReadResult(facts: facts, from: from, to: from + UInt64(count), pieces: kept)
+    }
 }
 
 /// A contiguous part of an answer, in memory or in a segment file.
@@ -120,6 +136,13 @@ public struct Publication: Sendable {
     public let slices: [ByteSlice]
     /// The stream has ended: how its readers are told.
     public let end: Refusal?
+
+    /// This and what was published after it as one; without the bytes, where nobody will use them.
+    public func joined(by later: Publication, keepingBytes: Bool) -> Publication {
+        Publication(
+            facts: later.facts, from: from, appendEnds: keepingBytes ? appendEnds + later.appendEnds : [],
+            slices: keepingBytes ? slices + later.slices : [], end: later.end)
+    }
 }
 
 public protocol LiveSink: AnyObject {

@@ -41,6 +41,7 @@ struct CheckConfigCommandTests {
                 connection-limit     automatic                 default
                 idle-timeout         75s                       default
                 header-timeout       10s                       default
+                peer-timeout         30s                       default
                 body-grace           10s                       default
                 body-minimum-rate    1KiB/s                    default
                 drain-timeout        10s                       default

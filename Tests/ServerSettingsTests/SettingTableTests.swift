@@ -14,7 +14,7 @@ struct SettingTableTests {
         ("sse-interval", "60s", "60s"), ("chunk-size", "1MiB", "1MiB"),
         ("body-limit", "64MiB", "64MiB"), ("head-limit", "32KiB", "32KiB"), ("target-limit", "8KiB", "8KiB"),
         ("connection-limit", "automatic", "automatic"), ("idle-timeout", "75s", "75s"), ("header-timeout", "10s", "10s"),
-        ("body-grace", "10s", "10s"),
+        ("peer-timeout", "30s", "30s"), ("body-grace", "10s", "10s"),
         ("body-minimum-rate", "1KiB/s", "1KiB/s"), ("drain-timeout", "10s", "10s"), ("log-level", "info", "info"),
         ("log-format", "text", "text"),
         ("access-log", "false", "false"),

@@ -844,9 +844,9 @@ import Testing
     @Test func sendingStalls() throws {
         let (bench, peer, _) = try Self.sending()
         let start = bench.loop.now
-        _ = peer.connection.visit(now: start + bench.core.limits.writeStallMilliseconds - 1_000)
+        _ = peer.connection.visit(now: start + bench.core.limits.peerMilliseconds - 1_000)
         #expect(peer.connection.phase == .sending)
-        _ = peer.connection.visit(now: start + bench.core.limits.writeStallMilliseconds + 1_000)
+        _ = peer.connection.visit(now: start + bench.core.limits.peerMilliseconds + 1_000)
         #expect(peer.connection.phase == .closed)
         peer.receiveAll()
         #expect(peer.ended && peer.answers().isEmpty)
@@ -916,7 +916,7 @@ import Testing
         let first = try bench.connect()
         var pair: [Int32] = [-1, -1]
         try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &pair) == 0)
-        bench.core.accept(pair[0], isTCP: false)
+        bench.core.accept(pair[0])
         #expect(bench.core.connectionCount == 1)
         let second = Peer(pair[1], first.connection, bench)
         #expect(second.answers().map(\.status) == [503] && second.ended)

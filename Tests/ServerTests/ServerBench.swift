@@ -119,7 +119,7 @@ final class ServerBench {
             $0.withMemoryRebound(to: Int32.self, capacity: 2) { socketpair(AF_UNIX, type, 0, $0) }
         }
         try #require(status == 0)
-        core.accept(pair.0, isTCP: false)
+        core.accept(pair.0)
         let connections = try #require(Mirror(reflecting: core).descendant("connections") as? [Connection?])
         return Peer(pair.1, try #require(connections[Int(pair.0)]), self)
     }
