@@ -85,7 +85,7 @@ let package = Package(
         .testTarget(
             name: "ServerSettingsTests", dependencies: ["ServerSettings", "Systemd", arguments, logging, system], swiftSettings: strict),
         .testTarget(name: "SystemdTests", dependencies: ["Systemd"], swiftSettings: strict),
-        .testTarget(name: "SystemCallsTests", dependencies: ["SystemCalls", system], swiftSettings: strict),
+        .testTarget(name: "SystemCallsTests", dependencies: ["SystemCalls", "CLinux", system], swiftSettings: strict),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "SystemCalls", system], swiftSettings: strict),
         .testTarget(
             name: "StreamStoreTests", dependencies: ["StreamStore", "StreamRules", "StreamSimulation", "SystemCalls", "CLMDB", system],

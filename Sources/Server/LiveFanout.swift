@@ -83,9 +83,8 @@ final class Fanout: @unchecked Sendable {
 
 /// How much of a turn live readers may take, in bytes sent; a send costs so many bytes' worth by itself.
 struct FanoutBudget {
-    static let perTurn = 1 << 20
     static let perSend = 4096
-    private(set) var left = perTurn
+    var left: Int
     var isSpent: Bool { left <= 0 }
     mutating func spend(_ bytes: Int) { left -= bytes + Self.perSend }
 }

@@ -42,8 +42,8 @@ final class ServerCore: @unchecked Sendable {
     /// Passes over a stream's readers that did not end in their turn.
     var fanouts: [Fanout] = []
     /// What is left of this turn's shares for passes over readers, and for readers that catch up.
-    var fanoutBudget = FanoutBudget()
-    var pumpBudget = FanoutBudget()
+    var fanoutBudget: FanoutBudget
+    var pumpBudget: FanoutBudget
     /// The next turn goes on with what is postponed.
     private var continues = false
     /// Bytes reserved for bodies being received, of all connections.
@@ -65,6 +65,8 @@ final class ServerCore: @unchecked Sendable {
         self.logsAccess = logsAccess
         self.loop = loop
         self.limits = limits
+        fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
+        pumpBudget = fanoutBudget
         self.registry = registry
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
@@ -170,8 +172,8 @@ final class ServerCore: @unchecked Sendable {
         }
         registry.startLookups()
         registry.context.journal.submit()
-        fanoutBudget = FanoutBudget()
-        pumpBudget = FanoutBudget()
+        fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
+        pumpBudget = fanoutBudget
         if !postponed.isEmpty || !postponedEvents.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()

@@ -26,6 +26,8 @@ struct ServerLimits {
     /// A reader of events that catches up gets so many bytes of the stream at once, or one message: what it has not taken of them is all that
     /// the server holds for it.
     var eventsPieceBytes = 64 * 1024
+    /// What passes over live readers may send in one turn, and what readers that catch up may: about a millisecond each.
+    var liveBytesPerTurn = 1 << 20
     /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
     var bodiesBytes = 1 << 30
     /// Connections accepted in one turn.
