@@ -55,8 +55,8 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "CLinux", "SystemCalls", "Reactor", "HTTPWire", "StreamRules", "StreamStore", "StreamActors", "StreamHTTP", "Systemd",
-                "ServerSettings", logging, system,
+                "CLinux", "SystemCalls", "Reactor", "HTTPWire", "HTTP2Session", "TransportSecurity", "StreamRules", "StreamStore",
+                "StreamActors", "StreamHTTP", "Systemd", "ServerSettings", logging, system,
             ], swiftSettings: strict),
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
         .executableTarget(

@@ -154,6 +154,16 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
         precondition(status == 0, "epoll_ctl cannot fail for a registered descriptor")
     }
 
+    /// Gives a registered descriptor to another handler. Events of this turn that were meant for the former one reach nobody; the loop is
+    /// level-triggered, so they come again.
+    public func replace(_ descriptor: Int32, by handler: any ReadinessHandler, for readiness: Readiness) {
+        let index = Int(descriptor)
+        precondition(registrations[index].handler != nil, "the descriptor is not registered")
+        registrations[index].handler = handler
+        registrations[index].generation &+= 1
+        change(descriptor, to: readiness)
+    }
+
     /// Must come before the descriptor is closed.
     public func unregister(_ descriptor: Int32) {
         let index = Int(descriptor)

@@ -7,6 +7,8 @@ struct BodyReceiver {
     enum State {
         case length(remaining: Int)
         case chunked(ChunkedDecoder)
+        /// Up to the end that the transport tells.
+        case untilEnd
     }
     enum Progress {
         case more
@@ -21,7 +23,7 @@ struct BodyReceiver {
     /// The content is read and thrown away, because the answer is an error already.
     let discards: Bool
 
-    init(_ framing: BodyFraming, limit: Int, wire: WireLimits, discards: Bool) {
+    init(_ framing: BodyFraming, limit: Int, wire: WireLimits, discards: Bool, endsWithStream: Bool = false) {
         self.limit = limit
         self.discards = discards
         switch framing {
@@ -29,7 +31,7 @@ struct BodyReceiver {
         case .length(let count):
             state = .length(remaining: count)
             if !discards, count > 0 { block = OwnedBytes(capacity: count) }
-        case .chunked: state = .chunked(ChunkedDecoder(limits: wire))
+        case .chunked: state = endsWithStream ? .untilEnd : .chunked(ChunkedDecoder(limits: wire))
         }
     }
 
@@ -43,6 +45,12 @@ struct BodyReceiver {
             consumed = count
             state = .length(remaining: remaining - count)
             return remaining == count ? .complete : .more
+        case .untilEnd:
+            if received + bytes.count > limit { return .tooLarge }
+            if !discards, block == nil { block = OwnedBytes(capacity: max(4096, bytes.count)) }
+            keep(bytes)
+            consumed = bytes.count
+            return .more
         case .chunked(var decoder):
             while true {
                 var step = 0

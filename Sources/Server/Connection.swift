@@ -12,6 +12,7 @@
 //
 // @unchecked Sendable: confined to the reactor, like `Exchange`.
 
+import HTTP2Session
 import HTTPWire
 import Logging
 import Reactor
@@ -20,10 +21,12 @@ import StreamHTTP
 import StreamRules
 import StreamStore
 import SystemCalls
+import TransportSecurity
 
-final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
+final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
+    private let tls: TLSSession?
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
     private var headHasBegun = false
@@ -35,12 +38,17 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
 
     private var entered = Int64.max
 
-    init(descriptor: Int32, generation: UInt32, server: ServerCore) {
+    init(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession? = nil) {
         self.descriptor = descriptor
         self.generation = generation
+        self.tls = tls
         super.init(server: server)
         phaseEnd = server.loop.now + server.limits.headerMilliseconds
         updateDeadline()
+    }
+
+    private var channel: ByteChannel {
+        @inline(__always) get { ByteChannel(descriptor: descriptor, tls: tls) }
     }
 
     private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
@@ -114,12 +122,23 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
         var wanted: Readiness = []
         if !peerEnded && (input?.count ?? 0) < server.limits.pipelineBytes + server.limits.wire.headBytes { wanted.insert(.readable) }
         if queue != nil && !warming { wanted.insert(.writable) }
+        if tls != nil, wanted.contains(.readable), !interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
         setInterest(wanted)
     }
 
     private func receive() {
+        receiveOnce()
+        if tls != nil, phase != .closed, interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
+    }
+
+    /// Bytes were here of which the socket does not tell.
+    func resumeReading() {
+        if phase != .closed, interest.contains(.readable) { receive() }
+    }
+
+    private func receiveOnce() {
         if phase == .body, let target = request?.body.directTarget, input == nil, target.count > server.receiveBuffer.count {
-            switch SocketCalls.receive(descriptor, into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, 1 << 20)])) {
+            switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, 1 << 20)])) {
             case .bytes(let count):
                 if request!.body.tookDirectly(count) == .complete { bodyIsComplete(nil) }
             case .wouldBlock: break
@@ -127,7 +146,7 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
             }
             return
         }
-        switch SocketCalls.receive(descriptor, into: server.receiveBuffer) {
+        switch channel.receive(into: server.receiveBuffer) {
         case .bytes(let count):
             if phase == .lingering { return }
             take(UnsafeMutableRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
@@ -194,12 +213,20 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
                     server.postpone(self)
                     return position
                 }
+                if rest[0] == UInt8(ascii: "P"), tag == 0, tls == nil {
+                    switch ConnectionPreface.judge(UnsafeRawBufferPointer(rest)) {
+                    case .http2:
+                        server.becomeHTTP2(self, UnsafeRawBufferPointer(rest))
+                        return bytes.count
+                    case .undecided where rest.count > 1:
+                        headBegins()
+                        return position
+                    case .undecided, .other: break
+                    }
+                }
                 do throws(HTTPRefusal) {
                     guard let length = try scanner.scan(UnsafeRawBufferPointer(rest), limits: server.limits.wire) else {
-                        if !headHasBegun {
-                            headHasBegun = true
-                            endPhase(at: server.loop.now + server.limits.headerMilliseconds)
-                        }
+                        headBegins()
                         return position
                     }
                     scanner.reset()
@@ -211,7 +238,7 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
                     let head = server.requestHead
                     begin(
                         headBytes, framing: head.framing, keepAlive: head.keepAlive && !server.isDraining,
-                        following: bytes.count - position, secure: false)
+                        following: bytes.count - position, secure: tls != nil)
                 } catch {
                     refuse(Problem(error.status, error.reason), keepAlive: false)
                     return bytes.count
@@ -226,6 +253,18 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
             }
         }
         return position
+    }
+
+    private func headBegins() {
+        if headHasBegun { return }
+        headHasBegun = true
+        endPhase(at: server.loop.now + server.limits.headerMilliseconds)
+    }
+
+    /// The descriptor is another connection's from now on: it speaks HTTP/2.
+    func handOver() {
+        abandon()
+        input = nil
     }
 
     // MARK: Answers
@@ -273,13 +312,11 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
     }
 
     override func transmitContinue() {
-        _ = "HTTP/1.1 100 Continue\r\n\r\n".utf8.withContiguousStorageIfAvailable {
-            SocketCalls.send(descriptor, UnsafeRawBufferPointer($0))
-        }
+        push(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8))
     }
 
     override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? {
-        switch SocketCalls.send(descriptor, bytes, more: more) {
+        switch channel.send(bytes, more: more) {
         case .bytes(let count): count
         case .wouldBlock: 0
         case .end, .failed: nil
@@ -295,7 +332,7 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
     override func continueSending() {
         guard let queue, !warming else { return }
         var moved = 0
-        switch queue.flush(descriptor, budget: server.limits.sendBudget, moved: &moved) {
+        switch queue.flush(channel, budget: server.limits.sendBudget, moved: &moved, scratch: server.fileBuffer) {
         case .done:
             self.queue = nil
             blockedUntil = .max
@@ -307,7 +344,11 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
             warming = true
             blockedUntil = .max
             updateInterest()
-            server.warm(handle, offset: offset, count: count, for: self)
+            if channel.sendsFiles {
+                server.warm(handle, offset: offset, count: count, for: self)
+            } else {
+                server.load(handle, offset: offset, count: count, for: self)
+            }
         case .failed: close()
         case .truncated:
             server.log("a segment ended before its stream", name: nil)
@@ -341,7 +382,7 @@ final class Connection: Exchange, ReadinessHandler, @unchecked Sendable {
             close()
             return
         }
-        SocketCalls.shutdownWrite(descriptor)
+        channel.endSending()
         endPhase(at: server.loop.now + (server.isDraining ? 100 : server.limits.lingerMilliseconds))
         updateInterest()
     }

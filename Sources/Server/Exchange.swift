@@ -181,7 +181,11 @@ class Exchange: LiveReader, @unchecked Sendable {
     // MARK: Requests
 
     /// Takes a request whose head is in `server.requestHead`; `following` bytes of its content are in the buffer already.
-    final func begin(_ bytes: UnsafeRawBufferPointer, framing: BodyFraming, keepAlive: Bool, following: Int, secure: Bool) {
+    ///
+    /// - Parameter endsWithStream: content without a length ends when the transport says so, and is not chunked.
+    final func begin(
+        _ bytes: UnsafeRawBufferPointer, framing: BodyFraming, keepAlive: Bool, following: Int, secure: Bool, endsWithStream: Bool = false
+    ) {
         let head = server.requestHead
         let routed = server.router.route(head, bytes, secure: secure)
         tag &+= 1
@@ -206,12 +210,14 @@ class Exchange: LiveReader, @unchecked Sendable {
             request = PendingRequest(
                 verb: asked.verb, name: asked.name, context: asked.context, keepAlive: keepAlive, minorVersion: head.minorVersion,
                 problem: nil,
-                body: BodyReceiver(inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody))
+                body: BodyReceiver(
+                    inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody, endsWithStream: endsWithStream))
             request!.inPlaceCount = inPlace
         case .preflight(let context):
             request = PendingRequest(
                 verb: nil, name: [], context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
-                body: BodyReceiver(framing, limit: limits.bodyBytes, wire: limits.wire, discards: true))
+                body: BodyReceiver(
+                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
         case .problem(let problem, let context):
             // With Expect the content has not been sent and will not be; without it, a short one is read and dropped.
             var discardable = true
@@ -219,7 +225,8 @@ class Exchange: LiveReader, @unchecked Sendable {
             let stays = keepAlive && discardable && !(head.expectsContinue && framing != .none)
             request = PendingRequest(
                 verb: nil, name: [], context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
-                body: BodyReceiver(framing, limit: limits.bodyBytes, wire: limits.wire, discards: true))
+                body: BodyReceiver(
+                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
             if !stays {
                 noteForLog(bytes)
                 answerWithoutStream()
@@ -580,6 +587,19 @@ class Exchange: LiveReader, @unchecked Sendable {
         guard phase != .closed else { return }
         warming = false
         queue?.warmed(to: end)
+        continueSending()
+    }
+
+    /// A disk worker has read what the queue waits for, for a transport that takes no files; nil: it could not.
+    final func loaded(_ block: OwnedBytes?) {
+        guard phase != .closed else { return }
+        warming = false
+        guard let block else {
+            server.log("a segment ended before its stream, or could not be read", name: nil)
+            close()
+            return
+        }
+        queue?.supply(block)
         continueSending()
     }
 

@@ -35,33 +35,45 @@ final class SendQueue {
 
     private static let window = 256 * 1024
 
-    /// Sends until the socket blocks, the queue is empty or `budget` bytes have gone. `moved` counts them.
-    func flush(_ socket: Int32, budget: Int, moved: inout Int) -> Progress {
+    /// Sends until the socket blocks, the queue is empty or `budget` bytes have gone. `moved` counts them. `scratch` is for bytes of files on
+    /// channels that do not send files.
+    func flush(_ channel: ByteChannel, budget: Int, moved: inout Int, scratch: UnsafeMutableRawBufferPointer) -> Progress {
         while first < items.count {
             if moved >= budget { return .budgetSpent }
             switch items[first] {
             case .memory(let slice):
-                switch SocketCalls.send(socket, slice.bytes, more: first + 1 < items.count) {
+                switch channel.send(slice.bytes, more: first + 1 < items.count) {
                 case .bytes(let count):
                     moved += count
-                    if count == slice.count {
-                        next()
-                    } else {
-                        items[first] = .memory(ByteSlice(block: slice.block, offset: slice.offset + count, count: slice.count - count))
-                    }
+                    advance(count)
                 case .wouldBlock: return .blocked
                 case .end, .failed: return .failed
                 }
             case .file(let handle, let offset, let count):
                 guard let descriptor = handle.file.descriptor else { return .failed }
+                if !channel.sendsFiles {
+                    let part = min(count, scratch.count)
+                    let bytes = UnsafeMutableRawBufferPointer(rebasing: scratch[..<part])
+                    guard FileCalls.readIfCached(descriptor, into: bytes, at: offset) == part else {
+                        return .cold(handle, offset: offset, count: part)
+                    }
+                    switch channel.send(UnsafeRawBufferPointer(bytes)) {
+                    case .bytes(let sent):
+                        moved += sent
+                        advance(sent)
+                    case .wouldBlock: return .blocked
+                    case .end, .failed: return .failed
+                    }
+                    continue
+                }
                 let part = min(count, Self.window)
                 if offset + part > warmedTo, FileCalls.isCached(descriptor, offset: offset, count: part) != true {
                     return .cold(handle, offset: offset, count: part)
                 }
-                switch SocketCalls.sendFile(socket, from: descriptor, offset: offset, count: part) {
+                switch channel.sendFile(descriptor, offset: offset, count: part) {
                 case .bytes(let sent):
                     moved += sent
-                    if sent == count { next() } else { items[first] = .file(handle, offset: offset + sent, count: count - sent) }
+                    advance(sent)
                 case .wouldBlock: return .blocked
                 case .end: return .truncated
                 case .failed: return .failed
@@ -69,6 +81,54 @@ final class SendQueue {
             }
         }
         return .done
+    }
+
+    /// Copies to `buffer` as much as there is, for a transport that frames its bytes. `.done` and `.blocked`: the queue is empty, or the
+    /// buffer is full.
+    func fill(_ buffer: UnsafeMutableRawBufferPointer, filled: inout Int) -> Progress {
+        while first < items.count {
+            if filled == buffer.count { return .blocked }
+            let room = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+            switch items[first] {
+            case .memory(let slice):
+                let part = min(slice.count, room.count)
+                room.copyMemory(from: UnsafeRawBufferPointer(rebasing: slice.bytes[..<part]))
+                filled += part
+                advance(part)
+            case .file(let handle, let offset, let count):
+                guard let descriptor = handle.file.descriptor else { return .failed }
+                let part = min(count, room.count)
+                let bytes = UnsafeMutableRawBufferPointer(rebasing: room[..<part])
+                guard FileCalls.readIfCached(descriptor, into: bytes, at: offset) == part else {
+                    return .cold(handle, offset: offset, count: min(count, Self.window / 4))
+                }
+                filled += part
+                advance(part)
+            }
+        }
+        return .done
+    }
+
+    /// What was cold has been read: it stands in front of the rest of its file.
+    func supply(_ block: OwnedBytes) {
+        guard first < items.count, case .file(let handle, let offset, let count) = items[first] else { return }
+        precondition(block.count <= count, "no more was asked for than the item has")
+        if block.count == count { next() } else { items[first] = .file(handle, offset: offset + block.count, count: count - block.count) }
+        items.insert(.memory(ByteSlice(block: block, offset: 0, count: block.count)), at: first)
+    }
+
+    /// So many bytes of the first item have gone.
+    private func advance(_ sent: Int) {
+        switch items[first] {
+        case .memory(let slice):
+            if sent == slice.count {
+                next()
+            } else {
+                items[first] = .memory(ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent))
+            }
+        case .file(let handle, let offset, let count):
+            if sent == count { next() } else { items[first] = .file(handle, offset: offset + sent, count: count - sent) }
+        }
     }
 
     func warmed(to end: Int) { warmedTo = end }

@@ -12,6 +12,7 @@ import StreamRules
 import StreamStore
 import SystemCalls
 import SystemPackage
+import TransportSecurity
 
 final class ServerCore: @unchecked Sendable {
     let loop: EventLoop
@@ -26,12 +27,14 @@ final class ServerCore: @unchecked Sendable {
 
     /// Shared by all connections within one turn: nothing in them outlives the call that filled them.
     let receiveBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
+    /// For bytes on their way from a file or a session to a socket.
+    let fileBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
     var requestHead = RequestHead()
     var head = ResponseHead()
     var output: [UInt8] = []
 
     let wheel: DeadlineWheel
-    private var connections: [Connection?] = []
+    private var connections: [(any ServedConnection)?] = []
     private(set) var connectionCount = 0
     private var lastGeneration: UInt32 = 0
     /// The loop wakes at the wheel's next slot.
@@ -44,6 +47,15 @@ final class ServerCore: @unchecked Sendable {
     /// What is left of this turn's shares for passes over readers, and for readers that catch up.
     var fanoutBudget: FanoutBudget
     var pumpBudget: FanoutBudget
+    /// Connections with input that is here already, of which no readiness will tell.
+    private var unread: [any ServedConnection] = []
+    /// HTTP/2 connections with something to send, each once.
+    private var unflushed: [HTTP2Connection] = []
+    /// For listeners that speak TLS; a reload replaces it.
+    var tls: TLSContext?
+    var handshakes = 0
+    /// What is left of this turn's share.
+    var handshakeSteps: Int
     /// The next turn goes on with what is postponed.
     private var continues = false
     /// Bytes reserved for bodies being received, of all connections.
@@ -67,6 +79,7 @@ final class ServerCore: @unchecked Sendable {
         self.limits = limits
         fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
         pumpBudget = fanoutBudget
+        handshakeSteps = limits.handshakeSteps
         self.registry = registry
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
@@ -78,7 +91,10 @@ final class ServerCore: @unchecked Sendable {
         output.reserveCapacity(4096)
     }
 
-    deinit { receiveBuffer.deallocate() }
+    deinit {
+        receiveBuffer.deallocate()
+        fileBuffer.deallocate()
+    }
 
     /// Takes over what was read again. Requests and waits under way keep the deadlines that they have.
     func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, logsAccess: Bool) {
@@ -91,13 +107,27 @@ final class ServerCore: @unchecked Sendable {
 
     // MARK: Connections
 
-    func accept(_ descriptor: Int32) {
+    func accept(_ descriptor: Int32, speaksTLS: Bool = false) {
         if connectionCount >= limits.connections || isDraining {
             refuseConnection(descriptor)
             return
         }
         lastGeneration &+= 1
-        let connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+        let connection: any ServedConnection
+        if speaksTLS {
+            guard let tls else { preconditionFailure("a listener that speaks TLS has a context") }
+            do throws(TLSFailure) {
+                let session = try TLSSession(tls, descriptor: descriptor)
+                connection = TLSHandshakeConnection(
+                    descriptor: descriptor, generation: lastGeneration, server: self, session: session)
+            } catch {
+                logger.error("a TLS connection could not be begun", metadata: ["error": "\(error)"])
+                _ = Descriptor(owning: descriptor)
+                return
+            }
+        } else {
+            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+        }
         do {
             try loop.register(descriptor, connection, for: .readable)
         } catch {
@@ -143,7 +173,42 @@ final class ServerCore: @unchecked Sendable {
             metadata: ["error": "\(Errno(rawValue: code))", "ERRNO": "\(code)", "connections": "\(connectionCount)"])
     }
 
-    func closed(_ connection: Connection) {
+    /// Puts HTTP in the place of the handshake that was.
+    func handshakeIsComplete(_ handshake: TLSHandshakeConnection, _ session: TLSSession) {
+        let (descriptor, generation) = (handshake.descriptor, handshake.generation)
+        if session.applicationProtocol == .http2 {
+            guard let connection = HTTP2Connection(descriptor: descriptor, generation: generation, server: self, tls: session) else {
+                closed(handshake)
+                return
+            }
+            replace(handshake, by: connection)
+        } else {
+            replace(handshake, by: Connection(descriptor: descriptor, generation: generation, server: self, tls: session))
+        }
+    }
+
+    /// A connection in clear has begun with HTTP/2's preface.
+    func becomeHTTP2(_ former: Connection, _ bytes: UnsafeRawBufferPointer) {
+        guard
+            let connection = HTTP2Connection(
+                descriptor: former.descriptor, generation: former.generation, server: self, tls: nil)
+        else {
+            former.close()
+            return
+        }
+        former.handOver()
+        replace(former, by: connection)
+        connection.take(bytes)
+    }
+
+    private func replace(_ former: any ServedConnection, by connection: any ServedConnection) {
+        loop.replace(former.descriptor, by: connection, for: .readable)
+        connections[Int(former.descriptor)] = connection
+        // It may have sent its first request with its last word of the handshake.
+        readLater(connection)
+    }
+
+    func closed(_ connection: any ServedConnection) {
         loop.unregister(connection.descriptor)
         connections[Int(connection.descriptor)] = nil
         _ = Descriptor(owning: connection.descriptor)
@@ -151,6 +216,8 @@ final class ServerCore: @unchecked Sendable {
         if connectionCount == 0 { onConnectionsGone?() }
     }
 
+    func readLater(_ connection: any ServedConnection) { unread.append(connection) }
+    func flushLater(_ connection: HTTP2Connection) { unflushed.append(connection) }
     func postpone(_ connection: Connection) { postponed.append(connection) }
     func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
 
@@ -170,11 +237,16 @@ final class ServerCore: @unchecked Sendable {
             wheelIsTimed = true
             loop.schedule(after: DeadlineWheel.slotMilliseconds) { [self] in wheelIsTimed = false }
         }
+        // Sends, which may make more to send: a reader that has taken all it had reads on.
+        let waiting = unflushed
+        unflushed = []
+        for connection in waiting { connection.flushNow() }
         registry.startLookups()
         registry.context.journal.submit()
         fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
         pumpBudget = fanoutBudget
-        if !postponed.isEmpty || !postponedEvents.isEmpty { continueSoon() }
+        handshakeSteps = limits.handshakeSteps
+        if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !unflushed.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()
     }
@@ -188,6 +260,9 @@ final class ServerCore: @unchecked Sendable {
             let requests = postponed
             postponed = []
             for connection in requests { connection.resumePostponed() }
+            let readers = unread
+            unread = []
+            for connection in readers { connection.resumeReading() }
             continueFanouts()
             pumpReaders()
             if !fanouts.isEmpty { continueSoon() }
@@ -291,6 +366,16 @@ final class ServerCore: @unchecked Sendable {
             let block = OwnedBytes(capacity: count)
             _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
             dispatcher.post { exchange.warmed(to: offset + count) }
+        }
+    }
+
+    /// Reads a range of a file for a transport that takes no files.
+    func load(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
+        dispatcher.work { [dispatcher] in
+            let block = OwnedBytes(capacity: count)
+            let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
+            block.count = got ?? 0
+            dispatcher.post { exchange.loaded(got == count ? block : nil) }
         }
     }
 

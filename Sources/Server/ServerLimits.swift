@@ -1,10 +1,16 @@
 // Every bound of the connections, with its reason; from the settings, or fixed here.
 
+import HTTP2Session
 import HTTPWire
 import ServerSettings
 
 struct ServerLimits {
     var wire = WireLimits()
+    var http2 = HTTP2Limits()
+    /// TLS handshakes in progress; further connections wait to be accepted.
+    var handshakes = 4096
+    /// Steps of handshakes in one turn: each is up to half a millisecond of computing.
+    var handshakeSteps = 8
     var bodyBytes: Int
     var connections: Int
     var idleMilliseconds: Int64
@@ -39,6 +45,8 @@ struct ServerLimits {
 
     init(_ settings: Settings, connections: Int) {
         wire.headBytes = settings.headLimit
+        http2.headBytes = settings.headLimit
+        http2.headerBombBytes = 8 * settings.headLimit
         wire.targetBytes = settings.targetLimit
         bodyBytes = settings.bodyLimit
         bodiesBytes = max(bodiesBytes, 2 * settings.bodyLimit)

@@ -1,0 +1,404 @@
+// One HTTP/2 connection: many exchanges over one descriptor, in clear (prior knowledge) or with TLS (ALPN).
+//
+//     readable ──▶ HTTP2Session.receive ──▶ requestHead ──▶ HTTP2Exchange.begin ──▶ the same path as HTTP/1.1's
+//     end of the turn ──▶ HTTP2Session.send ──▶ produce ──▶ HTTP2Exchange's SendQueue      one write for all streams of the turn
+//
+// What the socket did not take is kept in `unsent`, at most one buffer; while it is there, nothing is produced and nothing received. So a
+// connection that does not read holds that, what libnghttp2 may hold (`HTTP2Limits.sessionBytes`), and for each stream one piece of its
+// answer. A stream whose window is closed holds its piece alone and delays nobody.
+//
+// @unchecked Sendable: confined to the reactor, like `Exchange`.
+
+import HTTP2Session
+import HTTPWire
+import Logging
+import Reactor
+import StreamHTTP
+import StreamRules
+import StreamStore
+import SystemCalls
+import TransportSecurity
+
+final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked Sendable {
+    let descriptor: Int32
+    let generation: UInt32
+    unowned(unsafe) let server: ServerCore
+    private let channel: ByteChannel
+    private var session: HTTP2Session!
+    fileprivate private(set) var exchanges: [Int32: HTTP2Exchange] = [:]
+    private var unsent: ByteSlice?
+    private var interest: Readiness = [.readable]
+    private var isClosed = false
+    /// It stands in the server's list of those that are flushed at the end of the turn.
+    private var isFlushing = false
+    /// When it closes because nothing is asked of it; `.max` while streams are open.
+    private var idleUntil: Int64
+    private var blockedUntil = Int64.max
+    private var drainEnds = Int64.max
+    private var entered = Int64.max
+
+    /// Drained in two steps (RFC 9113 6.8): what the peer sent before it knew is still answered.
+    private static let drainMilliseconds: Int64 = 200
+
+    init?(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession?) {
+        self.descriptor = descriptor
+        self.generation = generation
+        self.server = server
+        channel = ByteChannel(descriptor: descriptor, tls: tls)
+        idleUntil = server.loop.now + server.limits.headerMilliseconds
+        do throws(HTTP2Failure) {
+            session = try HTTP2Session(server.limits.http2, delegate: self, now: server.loop.now)
+        } catch {
+            return nil
+        }
+        updateDeadline()
+        outputWaits(session)
+    }
+
+    var isSecure: Bool { channel.tls != nil }
+
+    // MARK: Readiness
+
+    func ready(_ readiness: Readiness) {
+        if readiness.contains(.failed) || (readiness.contains(.hangUp) && !readiness.contains(.readable)) {
+            close()
+            return
+        }
+        if readiness.contains(.writable) { flush() }
+        if !isClosed, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
+    }
+
+    func resumeReading() {
+        if isClosed || unsent != nil { return }
+        switch channel.receive(into: server.receiveBuffer) {
+        case .bytes(let count):
+            take(UnsafeRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
+            if !isClosed, channel.hasBufferedInput { server.readLater(self) }
+        case .wouldBlock: break
+        case .end, .failed: close()
+        }
+    }
+
+    func take(_ bytes: UnsafeRawBufferPointer) {
+        session.receive(bytes, now: server.loop.now)
+        outputWaits(session)
+    }
+
+    func outputWaits(_ session: HTTP2Session) {
+        if isFlushing || isClosed { return }
+        isFlushing = true
+        server.flushLater(self)
+    }
+
+    func flushNow() {
+        isFlushing = false
+        flush()
+    }
+
+    /// Sends until the socket or the session has had enough, or this connection its share of the turn.
+    private func flush() {
+        if isClosed { return }
+        if let slice = unsent {
+            guard send(slice) else { return }
+        }
+        var moved = 0
+        while moved < server.limits.sendBudget {
+            let count = session.send(into: server.fileBuffer)
+            if isClosed { return }
+            if count == 0 {
+                blockedUntil = .max
+                setInterest([.readable])
+                if session.isOver { close() }
+                return
+            }
+            moved += count
+            let bytes = UnsafeRawBufferPointer(rebasing: server.fileBuffer[..<count])
+            switch channel.send(bytes) {
+            case .bytes(let sent) where sent == count: break
+            case .bytes(let sent): return keep(bytes, from: sent)
+            case .wouldBlock: return keep(bytes, from: 0)
+            case .end, .failed: return close()
+            }
+        }
+        outputWaits(session)
+    }
+
+    private func keep(_ bytes: UnsafeRawBufferPointer, from sent: Int) {
+        let block = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[sent...]))
+        unsent = ByteSlice(block: block, offset: 0, count: block.count)
+        blocked()
+    }
+
+    /// Sends what was left; false when some of it is left again.
+    private func send(_ slice: ByteSlice) -> Bool {
+        switch channel.send(slice.bytes) {
+        case .bytes(let sent) where sent == slice.count:
+            unsent = nil
+            blockedUntil = .max
+            return true
+        case .bytes(let sent):
+            unsent = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
+            blocked()
+        case .wouldBlock: setInterest([.writable])
+        case .end, .failed: close()
+        }
+        return false
+    }
+
+    private func blocked() {
+        blockedUntil = server.loop.now + server.limits.peerMilliseconds
+        setInterest([.writable])
+        updateDeadline()
+    }
+
+    private func setInterest(_ wanted: Readiness) {
+        if wanted == interest || isClosed { return }
+        if wanted.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
+        interest = wanted
+        server.loop.change(descriptor, to: wanted)
+    }
+
+    // MARK: Requests
+
+    func requestHead(_ head: UnsafeRawBufferPointer, on stream: HTTP2Stream, hasContent: Bool) {
+        if exchanges.isEmpty { idleUntil = .max }
+        let exchange = HTTP2Exchange(stream, self)
+        exchanges[stream.identifier] = exchange
+        stream.handler = exchange
+        exchange.begin(head, hasContent: hasContent)
+    }
+
+    fileprivate func ended(_ stream: HTTP2Stream) {
+        exchanges[stream.identifier] = nil
+        if exchanges.isEmpty {
+            idleUntil = server.loop.now + server.limits.idleMilliseconds
+            updateDeadline()
+        }
+    }
+
+    // MARK: Deadlines
+
+    private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
+
+    private var ownDeadline: Int64 { min(idleUntil, min(blockedUntil, drainEnds)) }
+
+    private func updateDeadline() { deadlineMayBe(ownDeadline) }
+
+    fileprivate func deadlineMayBe(_ deadline: Int64) {
+        if deadline == .max { return }
+        let visit = min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
+        if visit < entered {
+            entered = visit
+            server.wheel.enter(owner, at: visit)
+        }
+    }
+
+    func visit(now: Int64) -> Int64? {
+        if isClosed || entered > now { return nil }
+        entered = .max
+        if blockedUntil <= now || idleUntil <= now && exchanges.isEmpty && !session.wantsWrite {
+            close()
+            return nil
+        }
+        if drainEnds <= now {
+            drainEnds = .max
+            session.finishDrain()
+        }
+        for exchange in Array(exchanges.values) {
+            exchange.visit(now: now)
+            if isClosed { return nil }
+        }
+        if idleUntil <= now { idleUntil = now + server.limits.idleMilliseconds }
+        var next = ownDeadline
+        for exchange in exchanges.values { next = min(next, min(exchange.phaseEnd, exchange.blockedUntil)) }
+        if next == .max { return nil }
+        next = min(next, now + DeadlineWheel.horizonMilliseconds)
+        if next >= entered { return nil }
+        entered = next
+        return next
+    }
+
+    // MARK: End
+
+    func drain() {
+        if isClosed { return }
+        session.beginDrain()
+        drainEnds = server.loop.now + Self.drainMilliseconds
+        updateDeadline()
+        for exchange in Array(exchanges.values) { exchange.drain() }
+        outputWaits(session)
+    }
+
+    func failPending() {
+        for exchange in Array(exchanges.values) { exchange.failPending() }
+        flush()
+    }
+
+    func close() {
+        if isClosed { return }
+        isClosed = true
+        if let failure = session.failure { server.logger.debug("an HTTP/2 connection has ended", metadata: ["reason": "\(failure)"]) }
+        session.close()
+        exchanges = [:]
+        unsent = nil
+        if let tls = channel.tls { _ = tls.sendClose() }
+        server.closed(self)
+    }
+}
+
+/// One stream: an exchange whose bytes go when the windows are open and its turn has come.
+final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
+    private let wire: HTTP2Stream
+    private unowned let connection: HTTP2Connection
+
+    init(_ stream: HTTP2Stream, _ connection: HTTP2Connection) {
+        wire = stream
+        self.connection = connection
+        super.init(server: connection.server)
+    }
+
+    // MARK: The request
+
+    func begin(_ bytes: UnsafeRawBufferPointer, hasContent: Bool) {
+        var scanner = HeadScanner()
+        do throws(HTTPRefusal) {
+            guard let length = try scanner.scan(bytes, limits: server.limits.wire) else {
+                preconditionFailure("the session gives whole heads")
+            }
+            try server.requestHead.parse(UnsafeRawBufferPointer(rebasing: bytes[..<length]), limits: server.limits.wire)
+            var framing = BodyFraming.none
+            if hasContent {
+                framing = .chunked
+                if case .length = server.requestHead.framing { framing = server.requestHead.framing }
+            }
+            begin(bytes, framing: framing, keepAlive: true, following: 0, secure: connection.isSecure, endsWithStream: true)
+        } catch {
+            refuse(Problem(error.status, error.reason), keepAlive: false)
+        }
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer, on stream: HTTP2Stream) {
+        // A body is held whole until it is stored, within `body-limit`: the window says how fast it comes, not how much of it there is.
+        stream.consume(bytes.count)
+        if phase == .body, bytes.count > 0 { _ = takeBody(UnsafeMutableRawBufferPointer(mutating: bytes)) }
+    }
+
+    func requestEnded(on stream: HTTP2Stream) {
+        if phase == .body { bodyIsComplete(nil) }
+    }
+
+    // MARK: The answer
+
+    override func beginOutput() { server.output.removeAll(keepingCapacity: true) }
+
+    override func transmit(_ items: [SendItem]?) {
+        let hasBody = !server.output.isEmpty || items != nil
+        if hasBody {
+            let queue = SendQueue()
+            if !server.output.isEmpty {
+                let block = OwnedBytes(copying: server.output)
+                queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
+            }
+            for item in items ?? [] { queue.append(item) }
+            self.queue = queue
+            outputIsBlocked()
+            if server.output.capacity > 4 * ServerCore.copyLimit { server.output = [] }
+        }
+        respond(server.head, hasBody: hasBody)
+    }
+
+    override func transmit(shared answer: SharedAnswer) {
+        respond(answer.head, hasBody: true)
+        queueRest(answer.block, from: answer.bodyStart)
+    }
+
+    override func transmitEventsHead() { respond(server.head, hasBody: true) }
+
+    private func respond(_ head: ResponseHead, hasBody: Bool) {
+        head.lines.withUnsafeBytes {
+            wire.respond(status: head.status, lines: $0, contentLength: head.contentLength, hasBody: hasBody)
+        }
+    }
+
+    /// Everything goes when the session asks for it.
+    override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? { 0 }
+
+    override func outputIsBlocked() {
+        blockedUntil = server.loop.now + server.limits.peerMilliseconds
+        updateDeadline()
+        wire.resume()
+    }
+
+    override func continueSending() { wire.resume() }
+
+    func produce(into buffer: UnsafeMutableRawBufferPointer, on stream: HTTP2Stream) -> HTTP2Production {
+        if warming { return .deferred }
+        if queue == nil, phase == .streaming { pumpEvents() }
+        guard let queue else { return phase == .sending || phase == .closed ? .end(0) : .deferred }
+        var filled = 0
+        let progress = queue.fill(buffer, filled: &filled)
+        if filled > 0 { blockedUntil = server.loop.now + server.limits.peerMilliseconds }
+        switch progress {
+        case .done:
+            self.queue = nil
+            blockedUntil = .max
+            return phase == .sending ? .end(filled) : .bytes(filled)
+        case .blocked, .budgetSpent: return .bytes(filled)
+        case .cold(let handle, let offset, let count):
+            warming = true
+            blockedUntil = .max
+            server.load(handle, offset: offset, count: count, for: self)
+            return filled > 0 ? .bytes(filled) : .deferred
+        case .failed, .truncated:
+            server.log("a segment ended before its stream, or could not be read", name: nil)
+            return .failed
+        }
+    }
+
+    override func eventsEnded() {
+        phase = .sending
+        phaseEnd = .max
+        wire.resume()
+    }
+
+    override func transmitContinue() { wire.respondInterim(status: 100) }
+
+    // MARK: Deadlines and the end
+
+    override func updateDeadline() { connection.deadlineMayBe(min(phaseEnd, blockedUntil)) }
+    override func updateInterest() {}
+
+    func visit(now: Int64) {
+        if blockedUntil <= now {
+            close()
+            return
+        }
+        if phaseEnd > now { return }
+        switch phase {
+        case .body: bodyIsDue(now)
+        case .polling: pollIsOver()
+        case .streaming: endEvents()
+        case .head, .executing, .sending, .lingering, .closed: phaseEnd = .max
+        }
+    }
+
+    func drain() {
+        switch phase {
+        case .polling: pollIsOver()
+        case .streaming: endEvents()
+        case .head, .body, .executing, .sending, .lingering, .closed: break
+        }
+    }
+
+    /// Gives the stream up; the connection goes on.
+    override func close() {
+        if phase == .closed { return }
+        abandon()
+        wire.reset(HTTP2ErrorCode.cancel)
+    }
+
+    func closed(_ stream: HTTP2Stream, code: UInt32) {
+        if phase != .closed { abandon() }
+        connection.ended(stream)
+    }
+}

@@ -1,0 +1,19 @@
+// What the server knows of a connection, whatever it speaks.
+
+import Reactor
+
+protocol ServedConnection: ReadinessHandler {
+    var descriptor: Int32 { get }
+    /// Tells it from an earlier connection with the same descriptor.
+    var generation: UInt32 { get }
+
+    /// The deadline wheel's visit: what is due is done; the next visit is returned.
+    func visit(now: Int64) -> Int64?
+    /// Goes on reading what is here already, of which the socket will not tell.
+    func resumeReading()
+    /// The server is ending: waits end, idle connections close, answers in progress are finished.
+    func drain()
+    /// The journal has failed: what is being executed will not be acknowledged.
+    func failPending()
+    func close()
+}
