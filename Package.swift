@@ -59,9 +59,12 @@ let package = Package(
                 "StreamActors", "StreamHTTP", "Systemd", "ServerSettings", logging, system,
             ], swiftSettings: strict),
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
+        .target(name: "StreamBench", dependencies: ["SystemCalls", "Reactor", "HTTPWire", system], swiftSettings: strict),
         .executableTarget(
             name: "durable-streams",
-            dependencies: ["Server", "ServerSettings", "StreamClient", "StreamStore", "SystemCalls", "Systemd", arguments, logging],
+            dependencies: [
+                "Server", "ServerSettings", "StreamBench", "StreamClient", "StreamStore", "SystemCalls", "Systemd", arguments, logging,
+            ],
             swiftSettings: strict),
 
         // Tools of the tests.
@@ -102,6 +105,7 @@ let package = Package(
             ], swiftSettings: strict),
         // Starts the executable and talks to it over loopback.
         .testTarget(name: "BlackBoxTests", dependencies: ["durable-streams"], swiftSettings: strict),
+        .testTarget(name: "StreamBenchTests", dependencies: ["StreamBench"], swiftSettings: strict),
         .testTarget(name: "StreamClientTests", dependencies: ["StreamClient"], swiftSettings: strict),
     ]
 )

@@ -17,7 +17,7 @@ struct DurableStreams: ParsableCommand {
                 name: "Client",
                 subcommands: [
                     CreateCommand.self, WriteCommand.self, ReadCommand.self, HeadCommand.self, CloseCommand.self, ForkCommand.self,
-                    DeleteCommand.self,
+                    DeleteCommand.self, BenchCommand.self,
                 ]),
         ])
 

@@ -24,20 +24,27 @@ struct ConnectionOptions: ParsableArguments {
     static let defaultURL = "http://localhost:4437/v1/stream"
 
     func address(_ stream: String) throws(ClientFailure) -> StreamAddress {
-        try StreamAddress(base: url ?? Self.environment("STREAM_URL") ?? Self.defaultURL, name: stream)
+        try StreamAddress(base: base, name: stream)
     }
+
+    var base: String { url ?? Self.environment("STREAM_URL") ?? Self.defaultURL }
 
     /// - Parameter interruption: from `Interruption.install`, for commands that run until Ctrl-C.
     func session(interruption: Int32? = nil) throws(ClientFailure) -> HTTPSession {
+        let isVerbose = verbose
+        return HTTPSession(fields: try fields(), interruption: interruption) { line, isImportant in
+            if isImportant || isVerbose { ClientExit.say(line) }
+        }
+    }
+
+    /// What every request carries.
+    func fields() throws(ClientFailure) -> [HeaderField] {
         var fields: [HeaderField] = []
         for line in header { fields.append(try HeaderField(line: line, from: "--header \(line)")) }
         if !fields.contains(where: { $0.name.lowercased() == "authorization" }), let text = try secret() {
             fields.append(try .authorization(text))
         }
-        let isVerbose = verbose
-        return HTTPSession(fields: fields, interruption: interruption) { line, isImportant in
-            if isImportant || isVerbose { ClientExit.say(line) }
-        }
+        return fields
     }
 
     /// What is sent as the Authorization header: from the file, then STREAM_AUTH, then the credential that systemd has loaded for this unit
