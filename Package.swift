@@ -63,7 +63,8 @@ let package = Package(
         .executableTarget(
             name: "durable-streams",
             dependencies: [
-                "Server", "ServerSettings", "StreamBench", "StreamClient", "StreamStore", "SystemCalls", "Systemd", arguments, logging,
+                "Server", "ServerSettings", "StreamBench", "StreamClient", "StreamStore", "SystemCalls", "Systemd", "TransportSecurity",
+                arguments, logging,
             ],
             swiftSettings: strict),
 

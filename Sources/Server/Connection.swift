@@ -27,6 +27,8 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
     private let tls: TLSSession?
+    /// It answers every request with its https URL.
+    private let redirects: Bool
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
     private var headHasBegun = false
@@ -38,10 +40,11 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     private var entered = Int64.max
 
-    init(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession? = nil) {
+    init(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession? = nil, redirects: Bool = false) {
         self.descriptor = descriptor
         self.generation = generation
         self.tls = tls
+        self.redirects = redirects
         super.init(server: server)
         phaseEnd = server.loop.now + server.limits.headerMilliseconds
         updateDeadline()
@@ -213,7 +216,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
                     server.postpone(self)
                     return position
                 }
-                if rest[0] == UInt8(ascii: "P"), tag == 0, tls == nil {
+                if rest[0] == UInt8(ascii: "P"), tag == 0, tls == nil, !redirects {
                     switch ConnectionPreface.judge(UnsafeRawBufferPointer(rest)) {
                     case .http2:
                         server.becomeHTTP2(self, UnsafeRawBufferPointer(rest))
@@ -236,6 +239,10 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
                     position += length
                     requests += 1
                     let head = server.requestHead
+                    if redirects {
+                        redirect(headBytes)
+                        return bytes.count
+                    }
                     begin(
                         headBytes, framing: head.framing, keepAlive: head.keepAlive && !server.isDraining,
                         following: bytes.count - position, secure: tls != nil)
@@ -253,6 +260,20 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             }
         }
         return position
+    }
+
+    private func redirect(_ bytes: UnsafeRawBufferPointer) {
+        guard let location = server.router.secureLocation(server.requestHead, bytes, port: server.securePort) else {
+            refuse(
+                Problem(400, "The request names no host, so that it cannot be sent on to https. Expected a Host field."), keepAlive: false)
+            return
+        }
+        tag &+= 1
+        request = PendingRequest(
+            verb: nil, name: [], context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
+            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
+        server.responder.redirect(to: location, &server.head)
+        respond(nil)
     }
 
     private func headBegins() {

@@ -92,6 +92,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     private final var liveCursor = UInt64.max
     /// That request began at `offset=now`.
     private(set) final var liveFromNow = false
+    private(set) final var liveTellsStrictTransport = false
     /// When the phase ends by itself (monotonic ms).
     final var phaseEnd = Int64.max
     /// A peer that takes nothing is cut off then.
@@ -211,7 +212,8 @@ class Exchange: LiveReader, @unchecked Sendable {
                 verb: asked.verb, name: asked.name, context: asked.context, keepAlive: keepAlive, minorVersion: head.minorVersion,
                 problem: nil,
                 body: BodyReceiver(
-                    inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody, endsWithStream: endsWithStream))
+                    inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
+                    endsWithStream: endsWithStream))
             request!.inPlaceCount = inPlace
         case .preflight(let context):
             request = PendingRequest(
@@ -369,6 +371,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         context.isLive = true
         context.cursor = liveCursor == .max ? nil : liveCursor
         context.fromNow = liveFromNow
+        context.tellsStrictTransport = liveTellsStrictTransport
         return context
     }
 
@@ -377,6 +380,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         guard let request, request.isPlain else { return }
         liveCursor = request.context.cursor ?? .max
         liveFromNow = request.context.fromNow
+        liveTellsStrictTransport = request.context.tellsStrictTransport
         self.request = nil
     }
 

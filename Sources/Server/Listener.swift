@@ -15,6 +15,14 @@ final class Listener: ReadinessHandler {
     /// Where it was asked to listen, or found to: the port may be 0.
     private let address: ListenAddress
     let isPassed: Bool
+    let spoken: Spoken
+
+    /// What its connections speak.
+    enum Spoken {
+        case clear, tls
+        /// In clear, and every answer is where the same is with TLS.
+        case redirect
+    }
     private let socket: ListeningSocket
     private unowned let server: ServerCore
     private var isPaused = false
@@ -23,8 +31,9 @@ final class Listener: ReadinessHandler {
     /// The kernel queues so many connections that have not been accepted (bounded by net.core.somaxconn).
     static let backlog: Int32 = 65_535
 
-    init(_ address: ListenAddress, server: ServerCore) throws(Errno) {
+    init(_ address: ListenAddress, _ spoken: Spoken, server: ServerCore) throws(Errno) {
         self.address = address
+        self.spoken = spoken
         self.server = server
         isPassed = false
         socket = ListeningSocket(try Self.open(address))
@@ -37,6 +46,7 @@ final class Listener: ReadinessHandler {
         address = Self.address(of: passed.descriptor)
         self.server = server
         isPassed = true
+        spoken = passed.name == "https" ? .tls : passed.name == "redirect" ? .redirect : .clear
         socket = ListeningSocket(Descriptor(owning: passed.descriptor))
         prepareConnections()
         try server.loop.register(socket.number, self, for: .readable)
@@ -97,8 +107,12 @@ final class Listener: ReadinessHandler {
 
     func ready(_ readiness: Readiness) {
         for _ in 0..<server.limits.acceptBudget {
+            if spoken == .tls, server.handshakes >= server.limits.handshakes {
+                pause()
+                return
+            }
             switch SocketCalls.accept(socket.number) {
-            case .connection(let descriptor): server.accept(descriptor)
+            case .connection(let descriptor): server.accept(descriptor, spoken)
             case .none: return
             case .exhausted(let code):
                 server.exhausted(code)

@@ -56,8 +56,20 @@ final class Fanout: @unchecked Sendable {
     var nextEvents = 0
     var meanwhile: Work?
 
-    /// The answers to long-polls at a position; those that began at `offset=now` are not to be cached.
-    var answers: [(position: UInt64, fromNow: Bool, answer: SharedAnswer)] = []
+    /// What long-polls may differ in and still share: where they are, whether they began at `offset=now` (not to be cached), whether they are told
+    /// to stay with HTTPS.
+    struct Form: Equatable {
+        let position: UInt64
+        let fromNow: Bool
+        let tellsStrictTransport: Bool
+
+        init(_ reader: Exchange) {
+            position = reader.livePosition
+            fromNow = reader.liveFromNow
+            tellsStrictTransport = reader.liveTellsStrictTransport
+        }
+    }
+    var answers: [(form: Form, answer: SharedAnswer)] = []
     /// Long-polls wait at the tail, so there are few positions.
     static let answersKept = 8
     /// The frames for each distinct held-back tail of a character.
@@ -164,9 +176,7 @@ extension ServerCore: LiveSink {
             fanout.nextPoll += 1
             if reader.phase != .executing { continue }
             let isShared = reader.takesSharedAnswer(in: interval)
-            if isShared,
-                let known = fanout.answers.first(where: { $0.position == reader.livePosition && $0.fromNow == reader.liveFromNow })
-            {
+            if isShared, let known = fanout.answers.first(where: { $0.form == Fanout.Form(reader) }) {
                 reader.respond(shared: known.answer)
                 fanoutBudget.spend(known.answer.block.count)
                 continue
@@ -175,7 +185,7 @@ extension ServerCore: LiveSink {
             if isShared, case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
                 let answer = encode(result, buffers, reader.context)
                 if fanout.answers.count == Fanout.answersKept { fanout.answers.removeFirst() }
-                fanout.answers.append((reader.livePosition, reader.liveFromNow, answer))
+                fanout.answers.append((Fanout.Form(reader), answer))
                 reader.respond(shared: answer)
                 fanoutBudget.spend(answer.block.count)
             } else {

@@ -53,6 +53,8 @@ final class ServerCore: @unchecked Sendable {
     private var unflushed: [HTTP2Connection] = []
     /// For listeners that speak TLS; a reload replaces it.
     var tls: TLSContext?
+    /// Where the redirecting listeners send to.
+    var securePort: UInt16 = 443
     var handshakes = 0
     /// What is left of this turn's share.
     var handshakeSteps: Int
@@ -84,7 +86,8 @@ final class ServerCore: @unchecked Sendable {
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
         self.logger = logger
-        router = Router(originMatters: responder.origins != nil)
+        router = Router(
+            originMatters: responder.origins != nil, strictTransport: responder.strictTransportSeconds > 0)
         self.responder = Responder(settings: responder)
         self.responder.now = loop.wallNow
         wheel = DeadlineWheel(now: loop.now)
@@ -100,21 +103,23 @@ final class ServerCore: @unchecked Sendable {
     func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, logsAccess: Bool) {
         self.limits = limits
         self.logsAccess = logsAccess
-        router = Router(originMatters: settings.origins != nil)
+        router = Router(
+            originMatters: settings.origins != nil, strictTransport: settings.strictTransportSeconds > 0)
         responder = Responder(settings: settings)
         responder.now = loop.wallNow
     }
 
     // MARK: Connections
 
-    func accept(_ descriptor: Int32, speaksTLS: Bool = false) {
+    func accept(_ descriptor: Int32, _ spoken: Listener.Spoken = .clear) {
         if connectionCount >= limits.connections || isDraining {
             refuseConnection(descriptor)
             return
         }
         lastGeneration &+= 1
         let connection: any ServedConnection
-        if speaksTLS {
+        switch spoken {
+        case .tls:
             guard let tls else { preconditionFailure("a listener that speaks TLS has a context") }
             do throws(TLSFailure) {
                 let session = try TLSSession(tls, descriptor: descriptor)
@@ -125,8 +130,9 @@ final class ServerCore: @unchecked Sendable {
                 _ = Descriptor(owning: descriptor)
                 return
             }
-        } else {
-            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+        case .clear: connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+        case .redirect:
+            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, redirects: true)
         }
         do {
             try loop.register(descriptor, connection, for: .readable)

@@ -17,6 +17,7 @@ import StreamStore
 import SystemCalls
 import SystemPackage
 import Systemd
+import TransportSecurity
 
 struct LoopDispatcher: Dispatcher {
     let loop: EventLoop
@@ -66,6 +67,11 @@ public final class ServerRuntime {
     private let core: ServerCore
     private var listeners: [Listener] = []
     private var signals: SignalSource?
+    private var material: TLSMaterial?
+    private var tickets: SessionTicketKeys?
+    private var isLoadingTLS = false
+    private var tlsFault: String?
+    private var tlsLookedAt: Int64 = 0
     private var draining = false
     private var finishing = false
     private var exitCode: Int32 = 0
@@ -167,7 +173,9 @@ public final class ServerRuntime {
         context.onDamage = { [logger] name, what in
             logger.log(.critical, .dataDamaged, "stored data is damaged: \(what)", metadata: ["stream": "\(StreamLabel.text(name))"])
         }
+        try startTLS(conditions)
         try listen(conditions)
+        if let port = listeners.first(where: { $0.spoken == .tls })?.port { core.securePort = port }
         context.onFatal = { [unowned self] in fatal($0) }
         journal.onFailure = { [unowned self] error in fatal("the journal could not be made durable: \(error.text)") }
         loop.atEndOfTurn { [core] in core.endTurn() }
@@ -213,12 +221,86 @@ public final class ServerRuntime {
             }
         }
         if !conditions.sockets.isEmpty, !conditions.listensBesides { return }
-        for address in settings.listen where !listeners.contains(where: { $0.isPassed && $0.serves(address) }) {
+        // The default does not count beside addresses that were chosen.
+        let inClear = conditions.listensBesides || settings.listenTLS.isEmpty ? settings.listen : []
+        let wanted: [(ListenAddress, Listener.Spoken)] =
+            inClear.map { ($0, .clear) } + settings.listenTLS.map { ($0, .tls) } + settings.listenRedirect.map { ($0, .redirect) }
+        for (address, spoken) in wanted where !listeners.contains(where: { $0.isPassed && $0.serves(address) }) {
             do throws(Errno) {
-                listeners.append(try Listener(address, server: core))
+                listeners.append(try Listener(address, spoken, server: core))
             } catch {
                 throw StartFault(description: "cannot listen on \(address.description): \(error.text)", errno: error.rawValue)
             }
+        }
+    }
+
+    // MARK: TLS
+
+    /// Before the listeners: one that speaks TLS needs a context.
+    private func startTLS(_ conditions: StartConditions) throws {
+        guard !settings.tlsCertificates.isEmpty else {
+            if let socket = conditions.sockets.first(where: { $0.name == "https" }) {
+                throw StartFault(
+                    description:
+                        "the passed socket \(socket.name) (descriptor \(socket.descriptor)) speaks TLS, and there is no certificate; expected tls-certificate and tls-key",
+                    errno: EINVAL)
+            }
+            return
+        }
+        do throws(TLSLoadFailure) {
+            let material = try TLSMaterial(settings, now: loop.wallNow / 1000)
+            let tickets = try SessionTicketKeys(now: loop.now)
+            core.tls = try material.context(settings, tickets)
+            (self.material, self.tickets) = (material, tickets)
+            noteTLS(material)
+        } catch {
+            throw StartFault(description: "TLS: \(error)", errno: nil)
+        }
+    }
+
+    private func noteTLS(_ material: TLSMaterial) {
+        for identity in material.identities {
+            let days = (identity.expires - loop.wallNow / 1000) / 86400
+            logger.notice(
+                "certificate",
+                metadata: ["file": "\(identity.certificateFile)", "names": "\(identity.names.joined(separator: " "))", "days": "\(days)"])
+        }
+    }
+
+    /// Loads the certificates anew on a disk worker; the former ones stay in force if anything is wrong with these.
+    private func reloadTLS(onlyIfChanged: Bool) {
+        guard let former = material, !isLoadingTLS else { return }
+        isLoadingTLS = true
+        let (settings, now) = (settings, loop.wallNow / 1000)
+        let confined = Confined(self)
+        let dispatcher = context.dispatcher
+        dispatcher.work {
+            let result: Result<TLSMaterial, TLSLoadFailure>? =
+                if onlyIfChanged && !former.isOutdated {
+                    nil
+                } else {
+                    Result { () throws(TLSLoadFailure) in try TLSMaterial(settings, now: now) }
+                }
+            dispatcher.post { confined.value.hasLoadedTLS(result) }
+        }
+    }
+
+    private func hasLoadedTLS(_ result: Result<TLSMaterial, TLSLoadFailure>?) {
+        isLoadingTLS = false
+        guard let result, let tickets else { return }
+        do throws(TLSLoadFailure) {
+            let material = try result.get()
+            core.tls = try material.context(settings, tickets)
+            self.material = material
+            tlsFault = nil
+            logger.notice("certificates loaded again")
+            noteTLS(material)
+        } catch {
+            let text = "\(error)"
+            if text == tlsFault { return }
+            tlsFault = text
+            logger.error(
+                "the certificates were read again and cannot be used; the former ones stay in force", metadata: ["error": "\(text)"])
         }
     }
 
@@ -226,6 +308,7 @@ public final class ServerRuntime {
         var responder = ResponderSettings()
         if case .only(let origins) = settings.corsOrigins { responder.origins = origins.map { Array($0.utf8) } }
         responder.publicCache = settings.cacheVisibility == .public
+        responder.strictTransportSeconds = UInt64(settings.strictTransport.milliseconds / 1000)
         return responder
     }
 
@@ -239,11 +322,12 @@ public final class ServerRuntime {
     }
 
     private func writePortFile(_ path: String) throws {
-        guard let port = listeners.compactMap(\.port).first else { return }
+        let ports = listeners.compactMap(\.port)
+        if ports.isEmpty { return }
         do throws(Errno) {
             let file = try SystemDisk().open(path + ".new", .createOrOpen)
             try file.truncate(size: 0)
-            try file.write(Array("\(port)\n".utf8), at: 0)
+            try file.write(Array(ports.map { "\($0)\n" }.joined().utf8), at: 0)
             try FileCalls.rename(path + ".new", to: path)
         } catch {
             throw StartFault(description: "cannot write the port file \(path): \(error.text)")
@@ -272,6 +356,21 @@ public final class ServerRuntime {
         return exitCode
     }
 
+    /// Whether the certificates' files have changed is looked at so often.
+    private static let tlsLookMilliseconds: Int64 = 10_000
+
+    private func watchTLS() {
+        guard let tickets else { return }
+        do throws(TLSLoadFailure) {
+            try tickets.advance(to: loop.now)
+        } catch {
+            logger.error("no new key for session tickets", metadata: ["error": "\(error)"])
+        }
+        if loop.now - tlsLookedAt < Self.tlsLookMilliseconds { return }
+        tlsLookedAt = loop.now
+        reloadTLS(onlyIfChanged: true)
+    }
+
     /// Once a second: TTLs, the reaper, eviction, the journal's spare files, the status.
     private func tick() {
         loop.schedule(after: 1000) { [self] in
@@ -279,6 +378,7 @@ public final class ServerRuntime {
             scrubber.tick()
             context.journal.trim(after: Int(context.limits.checkpointMilliseconds / 1000))
             manager.retry()
+            watchTLS()
             tellStatus()
             tick()
         }
@@ -342,6 +442,7 @@ public final class ServerRuntime {
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), logsAccess: settings.accessLog)
         for listener in listeners { listener.prepareConnections() }
+        reloadTLS(onlyIfChanged: false)
         scrubber.rate = settings.scrubRate
         scrubber.pause = settings.scrubPause.milliseconds
         LogOutput.changeLevel(to: settings.logLevel)

@@ -13,6 +13,7 @@ public struct SettingKey: Sendable {
     /// The sections of `--help` and of the printed table.
     public enum Group: String, Sendable, CaseIterable {
         case network = "Network options"
+        case tls = "TLS options"
         case storage = "Storage options"
         case reading = "Reading options"
         case limits = "Limit options"

@@ -13,17 +13,21 @@ extension SettingKey {
         "Addresses to accept connections on.",
         read: { texts throws(ValueFault) in
             if texts.isEmpty { throw ValueFault("[]", "is empty", expected: ListenAddress.expected) }
-            var addresses: [ListenAddress] = []
-            for text in texts {
-                let address = try ListenAddress(text)
-                if address.port != 0, addresses.contains(address) {
-                    throw ValueFault(text, "is listed twice", expected: "each address once")
-                }
-                addresses.append(address)
-            }
-            return addresses
+            return try addresses(texts)
         },
         write: { $0.map(\.description) })
+
+    private static func addresses(_ texts: [String]) throws(ValueFault) -> [ListenAddress] {
+        var addresses: [ListenAddress] = []
+        for text in texts {
+            let address = try ListenAddress(text)
+            if address.port != 0, addresses.contains(address) {
+                throw ValueFault(text, "is listed twice", expected: "each address once")
+            }
+            addresses.append(address)
+        }
+        return addresses
+    }
     static let portFile = path(
         "port-file", \.portFile, .network, "FILE", "File that receives the bound TCP port once the server accepts connections.")
     static let corsOrigins = list(
@@ -34,6 +38,45 @@ extension SettingKey {
     static let cacheVisibility = choice(
         "cache-visibility", \.cacheVisibility, .network, .public, "Whether shared caches may keep what was read."
     ).onReload
+
+    // MARK: TLS
+
+    static let listenTLS = list(
+        "listen-tls", \.listenTLS, .tls, "ADDRESS", [], allowed: "as for listen",
+        "Addresses to accept HTTPS on; with them alone, nothing is spoken in clear.",
+        read: { texts throws(ValueFault) in try addresses(texts) }, write: { $0.map(\.description) })
+    static let tlsCertificates = list(
+        "tls-certificate", \.tlsCertificates, .tls, "FILE", [], allowed: "PEM files, or credential:NAME for a credential of the unit",
+        "Certificate chains, the first for clients that name no other server.",
+        read: { texts throws(ValueFault) in try files(texts) }, write: { $0 }
+    ).onReload
+    static let tlsKeys = list(
+        "tls-key", \.tlsKeys, .tls, "FILE", [], allowed: "PEM files, one for each tls-certificate, in the same order",
+        "Private keys of the certificates.",
+        read: { texts throws(ValueFault) in try files(texts) }, write: { $0 }
+    ).onReload
+    static let tlsMinimum = choice(
+        "tls-minimum", \.tlsMinimum, .tls, TLSMinimum.version12, "Oldest version of TLS that is spoken."
+    ).onReload
+    static let tlsClientCA = path(
+        "tls-client-ca", \.tlsClientCA, .tls, "FILE", "Authorities whose client certificates are good."
+    ).onReload
+    static let tlsClientCertificates = choice(
+        "tls-client-certificates", \.tlsClientCertificates, .tls, ClientCertificatePolicy.off, "Whether clients show certificates."
+    ).onReload
+    static let listenRedirect = list(
+        "listen-redirect", \.listenRedirect, .tls, "ADDRESS", [], allowed: "as for listen",
+        "Addresses where each request is answered with its https URL.",
+        read: { texts throws(ValueFault) in try addresses(texts) }, write: { $0.map(\.description) })
+    static let strictTransport = duration(
+        "strict-transport", \.strictTransport, .tls, "0s", .zero...(.seconds(2 * 366 * 86400)),
+        because: "0s: not sent; browsers keep it for so long", "Time for which browsers shall use nothing but HTTPS (HSTS)."
+    ).onReload
+
+    private static func files(_ texts: [String]) throws(ValueFault) -> [String] {
+        for text in texts where text.isEmpty || text.utf8.contains(0) { throw ValueFault(text, "is not a path", expected: "a path") }
+        return texts
+    }
 
     // MARK: Storage
 
@@ -142,6 +185,7 @@ extension SettingKey {
     /// Every setting, in the order in which they are printed.
     public static let all: [SettingKey] = [
         listen, portFile, corsOrigins, cacheVisibility,
+        listenTLS, tlsCertificates, tlsKeys, tlsMinimum, tlsClientCA, tlsClientCertificates, listenRedirect, strictTransport,
         dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers,
         scrubRate, scrubPause,
         longPollTimeout, sseInterval, chunkSize,

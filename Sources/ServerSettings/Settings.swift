@@ -42,6 +42,18 @@ public struct Settings: Sendable {
     public let mode: ServerMode
 
     public var listen: [ListenAddress] = []
+    /// Addresses where HTTPS is spoken.
+    public var listenTLS: [ListenAddress] = []
+    /// Addresses where every request is answered with its https URL.
+    public var listenRedirect: [ListenAddress] = []
+    /// Paths, or `credential:` and a name.
+    public var tlsCertificates: [String] = []
+    public var tlsKeys: [String] = []
+    public var tlsClientCA: FilePath?
+    public var tlsClientCertificates = ClientCertificatePolicy.off
+    public var tlsMinimum = TLSMinimum.version12
+    /// Zero: browsers are not told.
+    public var strictTransport: Duration = .zero
     public var portFile: FilePath?
     public var corsOrigins: CORSOrigins = .any
     public var cacheVisibility: CacheVisibility = .public

@@ -41,7 +41,7 @@ extension SettingKey {
         let dev = devStandard.map { $0.joined(separator: ", ") }
         let note =
             switch (serve, dev) {
-            case (nil, _): ""
+            case (nil, _), ("", _): ""
             case (let serve?, nil): " (default: \(serve))"
             case (let serve?, let dev?): " (default: \(serve); dev: \(dev))"
             }
@@ -59,6 +59,7 @@ public struct SettingsOptions: ParsableArguments {
     public var config: String?
 
     @OptionGroup(title: SettingKey.Group.network.rawValue) var network: NetworkOptions
+    @OptionGroup(title: SettingKey.Group.tls.rawValue) var tls: TLSOptions
     @OptionGroup(title: SettingKey.Group.storage.rawValue) var storage: StorageOptions
     @OptionGroup(title: SettingKey.Group.reading.rawValue) var reading: ReadingOptions
     @OptionGroup(title: SettingKey.Group.limits.rawValue) var limits: LimitOptions
@@ -69,7 +70,7 @@ public struct SettingsOptions: ParsableArguments {
 
     /// The flags that were given.
     public var flags: [SettingFlag] {
-        [network.given, storage.given, reading.given, limits.given, timeouts.given, logging.given].flatMap { $0 }
+        [network.given, tls.given, storage.given, reading.given, limits.given, timeouts.given, logging.given].flatMap { $0 }
     }
 
     /// These flags together with an environment.
@@ -98,6 +99,22 @@ struct NetworkOptions: ParsableArguments {
     @Option(.cacheVisibility) var cacheVisibility: SettingFlag?
 
     var given: [SettingFlag] { listen + corsOrigins + [portFile, cacheVisibility].compactMap { $0 } }
+}
+
+struct TLSOptions: ParsableArguments {
+    @Option(.listenTLS) var listenTLS: [SettingFlag] = []
+    @Option(.tlsCertificates) var tlsCertificates: [SettingFlag] = []
+    @Option(.tlsKeys) var tlsKeys: [SettingFlag] = []
+    @Option(.tlsMinimum) var tlsMinimum: SettingFlag?
+    @Option(.tlsClientCA) var tlsClientCA: SettingFlag?
+    @Option(.tlsClientCertificates) var tlsClientCertificates: SettingFlag?
+    @Option(.listenRedirect) var listenRedirect: [SettingFlag] = []
+    @Option(.strictTransport) var strictTransport: SettingFlag?
+
+    var given: [SettingFlag] {
+        listenTLS + tlsCertificates + tlsKeys + listenRedirect
+            + [tlsMinimum, tlsClientCA, tlsClientCertificates, strictTransport].compactMap { $0 }
+    }
 }
 
 struct StorageOptions: ParsableArguments {

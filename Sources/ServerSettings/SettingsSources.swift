@@ -12,7 +12,7 @@ public import SystemPackage
 
 /// The effective settings, with the place each was taken from.
 public struct EffectiveSettings: Sendable {
-    public let settings: Settings
+    public var settings: Settings
     /// The configuration file that was read; nil: none.
     public let configurationFile: FilePath?
     private let origins: [String: SettingOrigin]
@@ -141,7 +141,25 @@ public struct SettingsSources: Sendable {
                     place(.headLimit, .targetLimit),
                     "head-limit \(head) is not above target-limit \(target); expected more, because the target is part of the head"))
         }
-        if settings.portFile != nil, settings.listen.allSatisfy({ $0.port == nil }) {
+        if settings.tlsCertificates.count != settings.tlsKeys.count {
+            problems.append(
+                SettingProblem(
+                    place(.tlsCertificates, .tlsKeys),
+                    "\(settings.tlsCertificates.count) tls-certificate and \(settings.tlsKeys.count) tls-key; expected a key for each certificate, in the same order"
+                ))
+        }
+        if !settings.listenTLS.isEmpty, settings.tlsCertificates.isEmpty {
+            problems.append(
+                SettingProblem(place(.listenTLS), "listen-tls without a certificate; expected tls-certificate and tls-key"))
+        }
+        if settings.tlsClientCertificates != .off, settings.tlsClientCA == nil {
+            problems.append(
+                SettingProblem(
+                    place(.tlsClientCertificates),
+                    "tls-client-certificates \(settings.tlsClientCertificates.rawValue) without tls-client-ca; expected the authorities that are trusted"
+                ))
+        }
+        if settings.portFile != nil, (settings.listen + settings.listenTLS).allSatisfy({ $0.port == nil }) {
             problems.append(
                 SettingProblem(place(.portFile), "port-file without a TCP address in listen; expected one, because it receives its port"))
         }

@@ -8,6 +8,8 @@ public struct ResponderSettings: Sendable {
     public var origins: [[UInt8]]?
     public var publicCache = true
     public var retryAfterSeconds: UInt64 = 1
+    /// Seconds for which browsers shall use nothing but HTTPS (RFC 6797); 0: they are not told.
+    public var strictTransportSeconds: UInt64 = 0
 
     public init() {}
 }
@@ -74,6 +76,16 @@ public struct Responder: Sendable {
         if let origins = settings.origins, let origin = context.origin, origins.contains(origin) {
             head.field("Access-Control-Allow-Origin: ", origin)
         }
+        if context.tellsStrictTransport { head.field("Strict-Transport-Security: max-age=", settings.strictTransportSeconds) }
+    }
+
+    // MARK: Redirects
+
+    /// To the same over TLS. 308: the method and the content stay as they are (RFC 9110 15.4.9).
+    public func redirect(to location: [UInt8], _ head: inout ResponseHead) {
+        begin(308, ResponseContext(), &head)
+        head.field("Location: ", location)
+        head.add("Cache-Control: no-store\r\n")
     }
 
     // MARK: Answers without content

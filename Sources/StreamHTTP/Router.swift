@@ -6,10 +6,15 @@ import StreamRules
 public struct Router: Sendable {
     /// Answers name the request's origin, because a list of allowed origins is configured.
     public let originMatters: Bool
+    /// Answers over TLS say that nothing else shall be used.
+    public let strictTransport: Bool
     private var types = ContentTypeCache()
     private var scratch: [UInt8] = []
 
-    public init(originMatters: Bool) { self.originMatters = originMatters }
+    public init(originMatters: Bool, strictTransport: Bool = false) {
+        self.originMatters = originMatters
+        self.strictTransport = strictTransport
+    }
 
     static let allowed = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
@@ -17,6 +22,7 @@ public struct Router: Sendable {
     public mutating func route(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, secure: Bool) -> Routed {
         var context = ResponseContext()
         context.headOnly = head.method == .head
+        context.tellsStrictTransport = secure && strictTransport
         if originMatters, let origin = head.first(.origin) { context.origin = Array(bytes[origin]) }
         do throws(Problem) {
             return try route(head, bytes, secure: secure, &context)
@@ -228,6 +234,22 @@ public struct Router: Sendable {
         }
         guard let authority, authority.count > 0 else { return Array(path) }
         return scheme + Array("://".utf8) + Array(authority) + Array(path)
+    }
+
+    /// The https URL of what was asked for in clear, on `port`; nil when the request names no host.
+    public func secureLocation(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, port: UInt16) -> [UInt8]? {
+        guard let range = head.authority ?? head.first(.host), !range.isEmpty else { return nil }
+        let authority = UnsafeRawBufferPointer(rebasing: bytes[range])
+        // The port is behind the last colon that is not within brackets.
+        var end = authority.count
+        if let colon = authority.lastIndex(of: UInt8(ascii: ":")), colon > (authority.lastIndex(of: UInt8(ascii: "]")) ?? -1) {
+            end = colon
+        }
+        if end == 0 { return nil }
+        let suffix = port == 443 ? "" : ":\(port)"
+        let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
+        let path = target.first == UInt8(ascii: "/") ? Array(target) : Array("/".utf8)
+        return Array("https://".utf8) + Array(authority[..<end]) + Array(suffix.utf8) + path
     }
 
     private func firstElement(_ list: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {

@@ -59,6 +59,8 @@ public struct ResponseContext: Sendable {
     public var isLive = false
     /// `offset=now`: answers are not cached.
     public var fromNow = false
+    /// The connection has TLS, and that matters: browsers are told to stay with it.
+    public var tellsStrictTransport = false
 
     public init() {}
 }

@@ -3,7 +3,7 @@
 //     descriptor   3        4        5                LISTEN_FDS=3, LISTEN_PID: this process
 //     name         http     http     http             LISTEN_FDNAMES=http:http:http   (FileDescriptorName=)
 //
-// A name says what is spoken on a socket. `http` is plain HTTP; so is a socket without a name of its own (systemd then gives it that of
+// A name says what is spoken on a socket. `https` is HTTP with TLS, `redirect` answers with https URLs, `http` is plain HTTP; so is a socket without a name of its own (systemd then gives it that of
 // its unit, systemd-socket-activate "unknown"). Every socket is checked before anything else is done, and every fault is reported: a socket
 // that nobody accepts from would leave its clients waiting in the backlog for ever.
 
@@ -24,7 +24,7 @@ public struct PassedSocketsFault: Error, Sendable, Equatable, CustomStringConver
 
 public enum PassedSockets {
     /// What may be spoken on a socket, by its name.
-    static let names: Set<String> = ["http"]
+    static let names: Set<String> = ["http", "https", "redirect"]
 
     /// Takes the sockets that were passed; empty when there are none. Once in a process's life: the variables are gone afterwards.
     public static func take() throws(PassedSocketsFault) -> [PassedSocket] {

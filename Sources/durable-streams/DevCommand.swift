@@ -6,6 +6,7 @@ import Server
 import ServerSettings
 import SystemCalls
 import Systemd
+import TransportSecurity
 
 struct DevCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,9 +18,29 @@ struct DevCommand: ParsableCommand {
 
     @OptionGroup var options: SettingsOptions
 
+    @Flag(help: "Speak HTTPS where it listens, with a certificate for localhost made for this run.") var tls = false
+
     func run() throws {
-        let effective = try options.settingsOrExit(mode: .dev)
+        var effective = try options.settingsOrExit(mode: .dev)
         LogOutput.bootstrap(settings: effective.settings)
+        var made: String?
+        defer { if let made { Self.removeTree(made) } }
+        if tls {
+            let directory = try Self.makeTemporaryDirectory()
+            made = directory
+            try Self.makeCertificate(directory)
+        }
+        let certificate = made
+        /// The settings with what `--tls` says.
+        let change: @Sendable (Settings) -> Settings = { settings in
+            guard let certificate else { return settings }
+            var settings = settings
+            settings.tlsCertificates = [certificate + "/certificate.pem"]
+            settings.tlsKeys = [certificate + "/key.pem"]
+            settings.listenTLS = settings.listen
+            return settings
+        }
+        effective.settings = change(effective.settings)
         var temporary: String?
         let directory: String
         if let given = effective.settings.dataDirectory {
@@ -29,8 +50,8 @@ struct DevCommand: ParsableCommand {
             temporary = directory
         }
         defer { if let temporary { Self.removeTree(temporary) } }
-        try Serving.run(effective, options, ServiceManager(), dataDirectory: directory) { runtime in
-            Self.greet(runtime.addresses.first ?? "", directory, isTemporary: temporary != nil)
+        try Serving.run(effective, options, ServiceManager(), dataDirectory: directory, change: change, onlyTLS: tls) { runtime in
+            Self.greet(runtime.addresses.first ?? "", directory, isTemporary: temporary != nil, certificate: certificate)
         }
     }
 
@@ -44,6 +65,18 @@ struct DevCommand: ParsableCommand {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    private static func makeCertificate(_ directory: String) throws {
+        let now = Int64(time(nil))
+        let made = try SelfSignedCertificate.make(validFrom: now - 3600, validTo: now + 90 * 86400)
+        for (name, bytes) in [("certificate.pem", made.certificate), ("key.pem", made.key)] {
+            let file = open(directory + "/" + name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            guard file >= 0, write(file, bytes, bytes.count) == bytes.count, close(file) == 0 else {
+                StandardError.write("durable-streams: cannot write \(directory)/\(name): \(String(cString: strerror(errno)))\n")
+                throw ExitCode(1)
+            }
+        }
+    }
+
     private static func removeTree(_ path: String) {
         for name in (try? FileCalls.list(path)) ?? [] {
             let child = path + "/" + name
@@ -54,9 +87,9 @@ struct DevCommand: ParsableCommand {
         try? FileCalls.removeDirectory(path)
     }
 
-    private static func greet(_ address: String, _ directory: String, isTemporary: Bool) {
-        var url = "http://\(address)/v1/stream"
-        var curl = "curl"
+    private static func greet(_ address: String, _ directory: String, isTemporary: Bool, certificate: String?) {
+        var url = "\(certificate == nil ? "http" : "https")://\(address)/v1/stream"
+        var curl = certificate.map { "curl --cacert \($0)/certificate.pem" } ?? "curl"
         if address.hasPrefix("unix:") {
             url = "http://localhost/v1/stream"
             curl = "curl --unix-socket \(address.dropFirst(5))"

@@ -35,16 +35,16 @@ struct ServeCommand: ParsableCommand {
 enum Serving {
     static func run(
         _ effective: EffectiveSettings, _ options: SettingsOptions, _ manager: ServiceManager, dataDirectory: String,
-        _ started: (ServerRuntime) -> Void
+        change: @escaping @Sendable (Settings) -> Settings = { $0 }, onlyTLS: Bool = false, _ started: (ServerRuntime) -> Void
     ) throws {
         let runtime: ServerRuntime
         do {
             var conditions = StartConditions()
             conditions.manager = manager
             conditions.sockets = try PassedSockets.take()
-            conditions.listensBesides = effective.listenIsSet
+            conditions.listensBesides = effective.listenIsSet && !onlyTLS
             let (sources, mode) = (options.sources(), effective.settings.mode)
-            conditions.reread = { () throws(SettingsFailure) in try sources.effective(mode: mode).settings }
+            conditions.reread = { () throws(SettingsFailure) in change(try sources.effective(mode: mode).settings) }
             runtime = try ServerRuntime(effective.settings, dataDirectory: dataDirectory, conditions)
         } catch {
             let code = (error as? StartFault)?.errno
