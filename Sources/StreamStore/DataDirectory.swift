@@ -33,7 +33,10 @@ public final class DataDirectory: Sendable {
         do {
             try Self.checkFormat(path)
             for name in ["journal", "catalog", "streams"] { try FileCalls.makeDirectory(path + "/" + name) }
-            try Self.writeFormat(path)
+            if access(path + "/FORMAT", F_OK) != 0 {
+                try Self.syncParents(path)
+                try Self.writeFormat(path)
+            }
             try FileCalls.syncDirectory(path)
         } catch let error as Errno {
             throw Self.explain(error, "set up the layout", path)
@@ -91,6 +94,26 @@ public final class DataDirectory: Sendable {
         if access(path, W_OK | X_OK) != 0 { throw Errno(rawValue: errno) }
     }
 
+    /// The directory's own name, and those of the parents that were made for it, are made durable before it counts as a data directory;
+    /// so also when an earlier first start ended in between.
+    private static func syncParents(_ path: String) throws(Errno) {
+        var parents = path.utf8.first == UInt8(ascii: "/") ? ["/"] : ["."]
+        var made = ""
+        for part in path.split(separator: "/", omittingEmptySubsequences: false).dropLast() {
+            made += part
+            if !made.isEmpty { parents.append(made) }
+            made += "/"
+        }
+        for parent in parents.reversed() {
+            do throws(Errno) {
+                try FileCalls.syncDirectory(parent)
+            } catch {
+                // One that this user may not open, or that knows no sync, is not one that was made here.
+                if error == .ioError { throw error }
+            }
+        }
+    }
+
     /// The format of a data directory that is there.
     static func existingFormat(_ path: String) throws -> Int {
         let file = path + "/FORMAT"
@@ -142,7 +165,6 @@ public final class DataDirectory: Sendable {
 
     private static func writeFormat(_ path: String) throws(Errno) {
         let text = "\(firstLine)\nformat \(format)\n"
-        if access(path + "/FORMAT", F_OK) == 0 { return }
         // Written under another name and moved, so that a crash never leaves a FORMAT without its content.
         let file = try SystemDisk().open(path + "/FORMAT.new", .createOrOpen)
         try file.truncate(size: 0)

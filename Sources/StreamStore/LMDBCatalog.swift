@@ -20,6 +20,7 @@ import CLMDB
 import Glibc
 import StreamRules
 import Synchronization
+import SystemCalls
 import SystemPackage
 
 public final class LMDBCatalog: Catalog, @unchecked Sendable {
@@ -47,6 +48,12 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         self.onNote = onNote
         Self.removeUnfinishedCopy(in: directory)
         let opened = try CatalogEnvironment(directory, databases: Self.databases, flags: syncs ? 0 : MDB_NOSYNC)
+        if syncs {
+            // LMDB syncs its file and not the file's name. The first checkpoint lets the journal go, and then the name has to be there.
+            do throws(Errno) {
+                try FileCalls.syncDirectory(directory)
+            } catch { throw CatalogFault("cannot make the catalog's name durable in \(directory): \(error.text)") }
+        }
         names = opened.databases[0]
         ids = opened.databases[1]
         segments = opened.databases[2]
