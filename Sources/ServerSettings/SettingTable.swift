@@ -62,7 +62,7 @@ extension SettingKey {
         "tls-client-ca", \.tlsClientCA, .tls, "FILE", "Authorities whose client certificates are good."
     ).onReload
     static let tlsClientCertificates = choice(
-        "tls-client-certificates", \.tlsClientCertificates, .tls, ClientCertificatePolicy.off, "Whether clients show certificates."
+        "tls-client-auth", \.tlsClientCertificates, .tls, ClientCertificatePolicy.off, "Whether clients show certificates."
     ).onReload
     static let listenRedirect = list(
         "listen-redirect", \.listenRedirect, .tls, "ADDRESS", [], allowed: "as for listen",

@@ -156,7 +156,7 @@ public struct SettingsSources: Sendable {
             problems.append(
                 SettingProblem(
                     place(.tlsClientCertificates),
-                    "tls-client-certificates \(settings.tlsClientCertificates.rawValue) without tls-client-ca; expected the authorities that are trusted"
+                    "tls-client-auth \(settings.tlsClientCertificates.rawValue) without tls-client-ca; expected the authorities that are trusted"
                 ))
         }
         if settings.portFile != nil, (settings.listen + settings.listenTLS).allSatisfy({ $0.port == nil }) {

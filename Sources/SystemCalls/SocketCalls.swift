@@ -89,11 +89,15 @@ public enum SocketCalls {
         _ = clinux_set_int_option(socket, level, name, value)
     }
 
+    public static func setNoDelay(_ socket: Int32) {
+        setOption(socket, level: Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+
     /// Prepares a listening TCP socket so that the connections it accepts, which inherit this, send at once (no Nagle) and end by themselves
     /// when the peer has vanished: what was sent and is not acknowledged for `peerMilliseconds` ends them (TCP_USER_TIMEOUT, RFC 5482), and
     /// when nothing was sent for that long the kernel asks (RFC 9293 3.8.4). No call per connection, no timer of ours.
     public static func prepareConnections(of listener: Int32, peerMilliseconds: Int64) {
-        setOption(listener, level: Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        setNoDelay(listener)
         setOption(listener, level: Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: peerMilliseconds))
         setOption(listener, level: SOL_SOCKET, SO_KEEPALIVE, 1)
         let seconds = Int32(clamping: max(1, peerMilliseconds / 1000))

@@ -22,6 +22,14 @@ struct CheckConfigCommandTests {
                 port-file            -                         default
                 cors-origins         *                         default
                 cache-visibility     public                    default
+                listen-tls           []                        default
+                tls-certificate      []                        default
+                tls-key              []                        default
+                tls-minimum          1.2                       default
+                tls-client-ca        -                         default
+                tls-client-auth      off                       default
+                listen-redirect      []                        default
+                strict-transport     0s                        default
                 data-dir             /var/lib/durable-streams  STATE_DIRECTORY
                 durability           always                    default
                 segment-size         128MiB                    \(file.path):3

@@ -39,8 +39,18 @@ struct EnvironmentVariablesTests {
 
     @Test func everySettingHasAVariable() throws {
         for key in SettingKey.all {
-            let texts = key.write(Settings(mode: .serve)) ?? ["/x"]
-            let sources = SettingsSources(environment: [key.environmentName: texts.joined(separator: " , "), "STATE_DIRECTORY": "/s"])
+            var texts = key.write(Settings(mode: .serve)) ?? ["/x"]
+            if texts.isEmpty { texts = key.name.hasPrefix("listen") ? [":1", ":2"] : ["/x", "/y"] }
+            var environment = [key.environmentName: texts.joined(separator: " , "), "STATE_DIRECTORY": "/s"]
+            // These are only good together.
+            switch key.name {
+            case SettingKey.listenTLS.name:
+                for other in [SettingKey.tlsCertificates, .tlsKeys] { environment[other.environmentName] = "/x" }
+            case SettingKey.tlsCertificates.name: environment[SettingKey.tlsKeys.environmentName] = "/x,/y"
+            case SettingKey.tlsKeys.name: environment[SettingKey.tlsCertificates.environmentName] = "/x,/y"
+            default: break
+            }
+            let sources = SettingsSources(environment: environment)
             var isolated = sources
             isolated.standardFile = "/nonexistent/config.yaml"
             let effective = try isolated.effective(mode: .serve)

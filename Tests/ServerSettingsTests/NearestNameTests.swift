@@ -8,7 +8,8 @@ struct NearestNameTests {
         ("long-pol-timeout", "long-poll-timeout"), ("longPollTimeout", "long-poll-timeout"), ("long_poll_timeout", "long-poll-timeout"),
         ("lsiten", "listen"), ("listn", "listen"), ("Listen", "listen"), ("data-directory", "data-dir"), ("data", "data-dir"),
         ("cors-origin", "cors-origins"), ("cors", "cors-origins"), ("loglevel", "log-level"), ("sse-intervall", "sse-interval"),
-        ("xyzzy", nil), ("", nil), ("a", nil), ("-", nil), (String(repeating: "listen", count: 100), nil), ("tls-certificate", nil),
+        ("xyzzy", nil), ("", nil), ("a", nil), ("-", nil), (String(repeating: "listen", count: 100), nil),
+        ("tls-certificates", "tls-certificate"),
     ]
 
     @Test(arguments: cases) func suggests(_ name: String, _ nearest: String?) {

@@ -8,6 +8,9 @@ struct SettingTableTests {
     static let defaults: [(String, String?, String?)] = [
         ("listen", "127.0.0.1:4437", "127.0.0.1:4437"), ("port-file", nil, nil), ("cors-origins", "*", "*"),
         ("cache-visibility", "public", "public"),
+        ("listen-tls", "", ""), ("tls-certificate", "", ""), ("tls-key", "", ""), ("tls-minimum", "1.2", "1.2"),
+        ("tls-client-ca", nil, nil),
+        ("tls-client-auth", "off", "off"), ("listen-redirect", "", ""), ("strict-transport", "0s", "0s"),
         ("data-dir", nil, nil), ("durability", "always", "none"), ("segment-size", "64MiB", "64MiB"), ("journal-size", "256MiB", "32MiB"),
         ("tail-buffer-budget", "256MiB", "256MiB"), ("descriptor-cache", "512", "512"), ("checkpoint-interval", "30s", "30s"),
         ("disk-workers", "4", "4"), ("scrub-rate", "4MiB/s", "4MiB/s"), ("scrub-pause", "1d", "1d"), ("long-poll-timeout", "30s", "30s"),

@@ -11,12 +11,12 @@ import Testing
         } catch { return error.problems }
     }
 
-    @Test(arguments: ["http", "", "unknown", "durable-streams.socket"]) func names(_ name: String) throws {
+    @Test(arguments: ["http", "https", "redirect", "", "unknown", "durable-streams.socket"]) func names(_ name: String) throws {
         let descriptors = Descriptors()
         #expect(problems([PassedSocket(descriptor: try descriptors.listening(), name: name)]).isEmpty)
     }
 
-    @Test(arguments: ["https", "metrics", "HTTP", "connection", "stored"]) func namesThatNothingIsSpokenUnder(_ name: String) throws {
+    @Test(arguments: ["metrics", "HTTP", "connection", "stored"]) func namesThatNothingIsSpokenUnder(_ name: String) throws {
         let descriptors = Descriptors()
         let found = problems([PassedSocket(descriptor: try descriptors.listening(), name: name)])
         #expect(found.count == 1 && found[0].contains("\"\(name)\"") && found[0].contains("FileDescriptorName=http"), "\(found)")
