@@ -63,6 +63,15 @@ public enum RawFrames {
         public func number(at offset: Int) -> UInt32 { payload[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) } }
     }
 
+    /// Whether `bytes` end where a frame does.
+    public static func isWhole(_ bytes: [UInt8]) -> Bool {
+        var position = 0
+        while position + 9 <= bytes.count {
+            position += 9 + (Int(bytes[position]) << 16 | Int(bytes[position + 1]) << 8 | Int(bytes[position + 2]))
+        }
+        return position == bytes.count
+    }
+
     /// Takes apart what a session has sent; traps when it does not end with a frame.
     public static func parse(_ bytes: [UInt8]) -> [Frame] {
         var frames: [Frame] = []

@@ -5,7 +5,7 @@
 //     socket ◀─sendfile── the kernel encrypts (kTLS) ◀────────────────── page cache
 //
 // Why the descriptor and not memory BIOs: kTLS is only possible so; there is one copy less each way; and an idle connection holds
-// nothing, where a pair of memory BIOs keeps its buffers for as long as it lives. Why read-ahead: without it OpenSSL asks the
+// no buffers, where a pair of memory BIOs keeps its own for as long as it lives: 13 KB in all, of which OpenSSL's SSL is 7.6. Why read-ahead: without it OpenSSL asks the
 // socket twice for each record, five bytes and then the rest.
 //
 // What the reactor has to know:
