@@ -9,8 +9,8 @@
 // socket twice for each record, five bytes and then the rest.
 //
 // What the reactor has to know:
-// - With read-ahead, decrypted or undecrypted bytes may be here while the socket is empty, and no event will tell: read until `.wantRead`, or
-//   look at `hasBufferedInput` and come back in the next turn.
+// - With read-ahead, content may be here while the socket is empty, and no event will tell: a read that has filled its buffer is followed by
+//   another, at once or in the next turn. After one that has not, what is left comes with the socket's next event (level-triggered).
 // - After a write that gave `.wantWrite` the next write has to begin with the same bytes, and with as many at least: a record has been
 //   encrypted from them. They may have moved. What a socket did not take stays in the queue's first item, so this comes by itself there.
 // - OpenSSL writes with write(2) and sendfile(2), which raise SIGPIPE when the peer is gone: the process ignores that signal (it does anyhow,
@@ -143,10 +143,10 @@ public final class TLSSession {
 
     // MARK: Transfer
 
-    /// Content that is here without asking the socket, or may be.
+    /// Whether bytes are here that the socket will not tell of; of a record that is not complete they may be a part.
     public var hasBufferedInput: Bool { SSL_has_pending(session) == 1 }
 
-    /// Reads content into `buffer`, which is not empty, until it is full or nothing more is there.
+    /// Reads content into `buffer`, which is not empty, until it is full or what has arrived is used up.
     public func read(into buffer: UnsafeMutableRawBufferPointer) -> TLSTransfer {
         if let ending { return ending }
         var total = 0
@@ -156,6 +156,8 @@ public final class TLSSession {
             let result = SSL_read_ex(session, buffer.baseAddress! + total, buffer.count - total, &count)
             if result == 1 {
                 total += count
+                // Asking a socket that is likely to be empty would be a system call in vain.
+                if SSL_has_pending(session) == 0 { break }
                 continue
             }
             // What was read before comes first; the reason comes with the next call.

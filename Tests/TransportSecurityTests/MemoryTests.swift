@@ -39,9 +39,11 @@ struct MemoryTests {
             let ends = try Ends(context, .init(lowest: version, highest: version))
             try ends.connect()
             #expect(ends.client.write([UInt8](repeating: 1, count: 10_000)) == 10_000)
-            #expect(ends.received().bytes.count == 10_000)
+            // One read, and no other after it: the buffer goes without being asked for.
+            var block = [UInt8](repeating: 0, count: 20_000)
+            #expect(block.withUnsafeMutableBytes { ends.server.read(into: $0) } == .bytes(10_000))
             let sent = [UInt8](repeating: 2, count: 10_000).withUnsafeBytes { ends.server.write($0) }
-            #expect(sent == .bytes(10_000) && ends.client.read()?.count == 10_000 && ends.received().end == .wantRead)
+            #expect(sent == .bytes(10_000) && ends.client.read()?.count == 10_000)
             return (ends.server, ends.sockets)
         }
         // What is fetched once and kept.

@@ -68,6 +68,26 @@ struct TransferTests {
         #expect(ends.received().bytes == Array("etwothree".utf8) && !ends.server.hasBufferedInput)
     }
 
+    @Test("a handshake within the connection is refused in TLS 1.2, new keys are taken in 1.3")
+    func rekeying() throws {
+        let old = try Ends(Fixture.context(), .init(highest: TLS1_2_VERSION))
+        try old.connect()
+        #expect(SSL_renegotiate(old.client.session) == 1)
+        // The client's greeting is answered with a warning, by which OpenSSL's client ends.
+        for _ in 0..<5 {
+            _ = old.client.handshake()
+            _ = old.received()
+        }
+        #expect(old.client.handshake() == .failed)
+        let new = try Ends(Fixture.context())
+        try new.connect()
+        for round in 0..<20 {
+            #expect(SSL_key_update(new.client.session, SSL_KEY_UPDATE_REQUESTED) == 1)
+            #expect(new.client.write([UInt8(round)]) == 1 && new.received().bytes == [UInt8(round)])
+            #expect([UInt8(round)].withUnsafeBytes { new.server.write($0) } == .bytes(1) && new.client.read() == [UInt8(round)])
+        }
+    }
+
     @Test("ends in order both ways", arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
     func orderlyEnd(version: Int32) throws {
         let ends = try Ends(Fixture.context(), .init(lowest: version, highest: version))
