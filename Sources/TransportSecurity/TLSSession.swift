@@ -76,6 +76,8 @@ public final class TLSSession {
     private let descriptor: Int32
     private var hasBegun = false
     private var closeIsBlocked = false
+    /// The last read came to a record of which only a part has arrived.
+    private var restIsMissing = false
     /// How the connection has ended; it answers every later call.
     private var ending: TLSTransfer?
     /// So many bytes the next write has to have at least.
@@ -143,12 +145,14 @@ public final class TLSSession {
 
     // MARK: Transfer
 
-    /// Whether bytes are here that the socket will not tell of; of a record that is not complete they may be a part.
-    public var hasBufferedInput: Bool { SSL_has_pending(session) == 1 }
+    /// Whether there is content of which the socket will not tell. A part of a record does not count once a read has found that the rest is
+    /// missing: whoever read again because of it would do so for as long as the peer likes.
+    public var hasBufferedInput: Bool { !restIsMissing && SSL_has_pending(session) == 1 }
 
     /// Reads content into `buffer`, which is not empty, until it is full or what has arrived is used up.
     public func read(into buffer: UnsafeMutableRawBufferPointer) -> TLSTransfer {
         if let ending { return ending }
+        restIsMissing = false
         var total = 0
         while total < buffer.count {
             ErrorQueue.clear()
@@ -162,6 +166,7 @@ public final class TLSSession {
             }
             // What was read before comes first; the reason comes with the next call.
             let outcome = outcome(of: result)
+            restIsMissing = outcome == .wantRead
             return total > 0 ? .bytes(total) : outcome
         }
         return .bytes(total)

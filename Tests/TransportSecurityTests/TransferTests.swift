@@ -68,6 +68,28 @@ struct TransferTests {
         #expect(ends.received().bytes == Array("etwothree".utf8) && !ends.server.hasBufferedInput)
     }
 
+    @Test("a part of a record is not told of again and again", arguments: [3, 10, 30])
+    func partialRecord(count: Int) throws {
+        let ends = try Ends(Fixture.context())
+        try ends.connect()
+        #expect(ends.client.write(Array("whole".utf8)) == 5 && ends.client.write(Array("cut in two".utf8)) == 10)
+        var records = [UInt8](repeating: 0, count: 200)
+        let length = recv(ends.sockets.server, &records, 200, 0)
+        let first = 5 + 5 + 1 + 16
+        try #require(length == first + 5 + 10 + 1 + 16)
+        func pass(_ range: Range<Int>) {
+            records[range].withUnsafeBytes { #expect(send(ends.sockets.client, $0.baseAddress, $0.count, 0) == $0.count) }
+        }
+        pass(0..<first + count)
+        var block = [UInt8](repeating: 0, count: 100)
+        #expect(block.withUnsafeMutableBytes { ends.server.read(into: $0) } == .bytes(5))
+        #expect(!ends.server.hasBufferedInput)
+        #expect(block.withUnsafeMutableBytes { ends.server.read(into: $0) } == .wantRead)
+        #expect(!ends.server.hasBufferedInput)
+        pass(first + count..<length)
+        #expect(ends.received().bytes == Array("cut in two".utf8) && !ends.server.hasBufferedInput)
+    }
+
     @Test("a handshake within the connection is refused in TLS 1.2, new keys are taken in 1.3")
     func rekeying() throws {
         let old = try Ends(Fixture.context(), .init(highest: TLS1_2_VERSION))
