@@ -38,8 +38,16 @@ public struct Recovery {
     private let catalog: any Catalog
     private let progress: (Double) -> Void
 
-    private var streams: [UInt64: StreamImage] = [:]
-    private var deleted: [UInt64: StreamImage] = [:]
+    /// An image in its place: a record changes it there, and the whole of it is never copied.
+    private final class Replayed {
+        var image: StreamImage
+        init(_ image: StreamImage) { self.image = image }
+    }
+
+    private var streams: [UInt64: Replayed] = [:]
+    private var deleted: [UInt64: Replayed] = [:]
+    /// The file that is read; its memory is the next one's, because the kernel clears what is new.
+    private var memory = OwnedBytes(capacity: 0)
     /// Streams that neither the catalog nor the journal knows: deleted, and the deletion checkpointed already.
     private var unknown: Set<UInt64> = []
     private var result = Recovered()
@@ -69,8 +77,9 @@ public struct Recovery {
         progress(1)
         result.position.lastBatch = lastBatch ?? 0
         result.position.lastLSN = max(mark.checkpointLSN, lastLSN ?? 0)
-        result.streams = streams.values.sorted { $0.id < $1.id }
-        result.deleted = deleted.values.sorted { $0.id < $1.id }
+        memory = OwnedBytes(capacity: 0)
+        result.streams = streams.values.map { $0.image }.sorted { $0.id < $1.id }
+        result.deleted = deleted.values.map { $0.image }.sorted { $0.id < $1.id }
         return result
     }
 
@@ -78,7 +87,8 @@ public struct Recovery {
         let name = JournalFile.name(number)
         let file = try disk.open(directory + "/" + name, .readOnly)
         let size = try file.size()
-        let memory = OwnedBytes(capacity: size)
+        if memory.capacity < size { memory = OwnedBytes(capacity: size) }
+        let memory = memory
         defer { withExtendedLifetime(memory) {} }
         memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
         result.bytesRead += memory.count
@@ -200,60 +210,67 @@ public struct Recovery {
         if case .create(let create) = record.body {
             if let origin = create.origin { try count(+1, at: origin.sourceID, record.lsn) }
             if let image = try catalog.image(id: record.stream) {
-                streams[record.stream] = image
+                streams[record.stream] = Replayed(image)
                 return
             }
-            streams[record.stream] = StreamImage(id: record.stream, lsn: record.lsn, record: create)
+            let stream = Replayed(StreamImage(id: record.stream, lsn: record.lsn, record: create))
+            streams[record.stream] = stream
             result.streamCount += 1
-            take(AppendRecord(position: create.start, time: create.time, closes: create.closed, sequence: nil, producer: nil), record)
+            let first = AppendRecord(position: create.start, time: create.time, closes: create.closed, sequence: nil, producer: nil)
+            Self.take(first, record, stream)
             return
         }
         // Before the stream itself is looked for: its source outlives it.
         if case .delete(let delete) = record.body, let source = delete.sourceID { try count(-1, at: source, record.lsn) }
-        try load(record.stream)
-        guard let applied = streams[record.stream]?.appliedLSN, record.lsn > applied else { return }
+        guard let stream = try load(record.stream), record.lsn > stream.image.appliedLSN else { return }
         switch record.body {
         case .create: preconditionFailure("handled above")
         case .append(let append):
-            guard append.position == streams[record.stream]!.state.tail, !streams[record.stream]!.state.closed else {
+            guard append.position == stream.image.state.tail, !stream.image.state.closed else {
                 throw RecoveryFault(
-                    "record \(record.lsn) appends to stream \(record.stream) at \(append.position), but its tail is \(streams[record.stream]!.state.tail)"
+                    "record \(record.lsn) appends to stream \(record.stream) at \(append.position), but its tail is \(stream.image.state.tail)"
                 )
             }
-            take(append, record)
+            Self.take(append, record, stream)
         case .delete(let delete):
             if delete.retains {
-                streams[record.stream]!.isRetained = true
-                streams[record.stream]!.appliedLSN = record.lsn
+                stream.image.isRetained = true
+                stream.image.appliedLSN = record.lsn
             } else {
                 deleted[record.stream] = streams.removeValue(forKey: record.stream)
                 result.streamCount -= 1
             }
         case .renew(let until):
-            streams[record.stream]!.renewedUntil = max(streams[record.stream]!.renewedUntil, until)
-            streams[record.stream]!.appliedLSN = record.lsn
+            stream.image.renewedUntil = max(stream.image.renewedUntil, until)
+            stream.image.appliedLSN = record.lsn
         }
     }
 
-    /// Brings a stream's entry from the catalog, if it is not here yet and there is one.
-    private mutating func load(_ id: UInt64) throws {
-        guard streams[id] == nil, deleted[id] == nil, !unknown.contains(id) else { return }
-        if let image = try catalog.image(id: id) { streams[id] = image } else { unknown.insert(id) }
+    /// A stream as it is by now; its entry comes from the catalog, if it is not here yet and there is one.
+    private mutating func load(_ id: UInt64) throws -> Replayed? {
+        if let stream = streams[id] { return stream }
+        guard deleted[id] == nil, !unknown.contains(id) else { return nil }
+        guard let image = try catalog.image(id: id) else {
+            unknown.insert(id)
+            return nil
+        }
+        let stream = Replayed(image)
+        streams[id] = stream
+        return stream
     }
 
     /// A fork of the stream has come or gone.
     private mutating func count(_ change: Int, at source: UInt64, _ lsn: UInt64) throws {
-        try load(source)
-        guard let image = streams[source], lsn > image.appliedLSN else { return }
-        guard change > 0 || image.forks > 0 else {
+        guard let stream = try load(source), lsn > stream.image.appliedLSN else { return }
+        guard change > 0 || stream.image.forks > 0 else {
             throw RecoveryFault("record \(lsn) deletes a fork of stream \(source), which has none")
         }
-        streams[source]!.forks = change > 0 ? image.forks + 1 : image.forks - 1
-        streams[source]!.appliedLSN = lsn
+        stream.image.forks = change > 0 ? stream.image.forks + 1 : stream.image.forks - 1
+        stream.image.appliedLSN = lsn
     }
 
-    private mutating func take(_ append: AppendRecord, _ record: JournalRecord.View) {
-        streams[record.stream]!.tail.append(record.payload)
-        streams[record.stream]!.take(append, added: record.payload, lsn: record.lsn)
+    private static func take(_ append: AppendRecord, _ record: JournalRecord.View, _ stream: Replayed) {
+        stream.image.tail.append(record.payload)
+        stream.image.take(append, added: record.payload, lsn: record.lsn)
     }
 }
