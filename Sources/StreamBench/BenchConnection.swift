@@ -119,7 +119,6 @@ final class BenchConnection: ReadinessHandler {
     func ready(_ readiness: Readiness) {
         if state == .connecting {
             if let error = SocketCalls.connectionError(socket) { return owner.failed(self, .connect, Self.explain(error)) }
-            SocketCalls.setNoDelay(socket)
             owner.loop.change(socket, to: .readable)
             state = .idle
             return owner.opened(self)

@@ -59,12 +59,13 @@ extension SocketCalls {
     /// IP_BIND_ADDRESS_NO_PORT (ip(7)), which Swift does not import: the port is chosen at the connect, unique for both ends and not for one.
     private static let bindAddressNoPort: Int32 = 24
 
-    /// Begins a connection, which is there, or has failed, when the socket becomes writable: see ``connectionError(_:)``.
+    /// Begins a connection without delays for small segments (TCP_NODELAY), which is there, or has failed, when the socket becomes writable: see ``connectionError(_:)``.
     ///
     /// - Parameter source: the address it comes from; the kernel's choice otherwise.
     public static func connect(to target: SocketAddress, from source: SocketAddress? = nil) throws(Errno) -> Descriptor {
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(target.family, type, 0) })
+        setOption(socket.number, level: Int32(IPPROTO_TCP), TCP_NODELAY, 1)
         if let source {
             setOption(socket.number, level: Int32(IPPROTO_IP), bindAddressNoPort, 1)
             try call(Glibc.bind, socket.number, source)
