@@ -252,6 +252,9 @@ public final class ServerRuntime {
             let tickets = try SessionTicketKeys(now: loop.now)
             core.tls = try material.context(settings, tickets)
             (self.material, self.tickets) = (material, tickets)
+            logger.notice(
+                TLSMaterial.kernelSpeaksTLS
+                    ? "TLS: the kernel encrypts what it can" : "TLS: this kernel has none, so that OpenSSL encrypts everything")
             noteTLS(material)
         } catch {
             throw StartFault(description: "TLS: \(error)", errno: nil)

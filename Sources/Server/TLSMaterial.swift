@@ -34,6 +34,9 @@ struct TLSMaterial: Sendable {
         }
     }
 
+    /// Found out once: the module is there or not.
+    static let kernelSpeaksTLS = SocketCalls.kernelSpeaksTLS()
+
     /// - Parameter now: seconds since 1970.
     init(_ settings: Settings, now: Int64) throws(TLSLoadFailure) {
         let certificates = settings.tlsCertificates.map(Self.resolve)
@@ -60,6 +63,7 @@ struct TLSMaterial: Sendable {
     func context(_ settings: Settings, _ tickets: SessionTicketKeys) throws(TLSLoadFailure) -> TLSContext {
         var choices = TLSSettings()
         choices.onlyVersion13 = settings.tlsMinimum == .version13
+        choices.kernelTLS = Self.kernelSpeaksTLS
         if let authorities {
             switch settings.tlsClientCertificates {
             case .off: break

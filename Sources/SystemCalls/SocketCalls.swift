@@ -106,6 +106,18 @@ public enum SocketCalls {
         setOption(listener, level: Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
     }
 
+    /// Whether the kernel can encrypt what is sent (TCP_ULP "tls", Linux 4.13 with the module `tls`): without it the name is not known
+    /// (ENOENT), with it the socket is merely not connected yet.
+    public static func kernelSpeaksTLS() -> Bool {
+        let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        if number < 0 { return false }
+        let socket = Descriptor(owning: number)
+        let name: StaticString = "tls"
+        let status = setsockopt(
+            socket.number, Int32(IPPROTO_TCP), TCP_ULP, name.utf8Start, socklen_t(name.utf8CodeUnitCount))
+        return status == 0 || errno == ENOTCONN
+    }
+
     /// Ends our side; the peer sees the end of the stream after all bytes.
     public static func shutdownWrite(_ socket: Int32) {
         _ = Glibc.shutdown(socket, Int32(SHUT_WR))
