@@ -223,7 +223,7 @@ class Crash:
                     raise
                 connection.close()
                 continue
-            if content is not None and len(content) > len(stream.seen) and not self.is_ending(stream):
+            if isinstance(content, bytes) and len(content) > len(stream.seen) and not self.is_ending(stream):
                 stream.seen = content
             await asyncio.sleep(0.005)
 
@@ -232,12 +232,14 @@ class Crash:
         return stream.deleted or stream.doubt == ("delete",)
 
     async def read(self, connection, stream):
-        """All of a stream's content in stored form, or None if it is gone, or cannot be read just now."""
+        """All of a stream's content in stored form, None if it is gone, `"later"` if it cannot be read just now."""
         content = b""
         while True:
             status, fields, body = await connection.ask("GET", stream.name, query=f"?offset={offset(len(content))}")
-            if status in (404, 410, 503, 507):
+            if status in (404, 410):
                 return None
+            if status in (503, 507):
+                return "later"
             if status != 200:
                 raise Wrong(f"{stream.name}: GET at {len(content)}: {status} {body[:200]!r}")
             if stream.kind == JSON:
@@ -390,9 +392,11 @@ class Crash:
                 else:
                     stream.doubt = None
         names = {stream.name for stream in self.streams if not stream.deleted}
+        # A name that was used again may stand for a later stream that is kept for its forks.
+        kept = {stream.name for stream in self.streams if stream.deleted and stream.forks}
         for stream in list(self.streams):
             if stream.deleted:
-                if stream.name not in names:
+                if stream.name not in names and (stream.forks or stream.name not in kept):
                     status, _, _ = await connection.ask("GET", stream.name, query="?offset=-1")
                     # One that was kept for forks which are gone goes within seconds.
                     for _ in range(100):
@@ -406,6 +410,14 @@ class Crash:
                     self.streams.remove(stream)
                 continue
             content = await self.read(connection, stream)
+            for _ in range(200):
+                if content != "later":
+                    break
+                self.filler(0)
+                await asyncio.sleep(0.05)
+                content = await self.read(connection, stream)
+            if content == "later":
+                raise Wrong(f"{stream.name}: cannot be read for ten seconds")
             if content is None:
                 raise Wrong(f"{stream.name}: acknowledged, and gone")
             expected = stream.content
