@@ -149,6 +149,22 @@ public final class DataDirectory: Sendable {
                 "the data directory \(path) has format \(found), this server knows formats up to \(format); start the newer server that wrote it"
             )
         }
+        try checkCatalog(path)
+    }
+
+    /// LMDB would make a new catalog where there is none, and then the files of all streams would count as left over. The first start makes
+    /// the catalog before anything else gets in.
+    private static func checkCatalog(_ path: String) throws {
+        let file = path + "/catalog/data.mdb"
+        var information = stat()
+        if stat(file, &information) == 0, information.st_size > 0 { return }
+        for directory in ["journal", "streams"] {
+            if let names = try? FileCalls.list(path + "/" + directory), !names.isEmpty {
+                throw DataDirectoryFault(
+                    "the data directory \(path) has a journal or streams but no catalog (\(file) is missing or empty); bring the file back, or start with an empty directory"
+                )
+            }
+        }
     }
 
     private static func format(of file: String) throws -> Int {

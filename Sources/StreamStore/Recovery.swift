@@ -77,6 +77,11 @@ public struct Recovery {
         progress(1)
         result.position.lastBatch = lastBatch ?? 0
         result.position.lastLSN = max(mark.checkpointLSN, lastLSN ?? 0)
+        // A crash may bring back a file that was dropped; one that somebody has put there looks the same.
+        if let lastLSN, lastLSN < mark.checkpointLSN {
+            result.notes.append(
+                "the journal ends with LSN \(lastLSN), the catalog with \(mark.checkpointLSN): nothing in the journal is new")
+        }
         memory = OwnedBytes(capacity: 0)
         result.streams = streams.values.map { $0.image }.sorted { $0.id < $1.id }
         result.deleted = deleted.values.map { $0.image }.sorted { $0.id < $1.id }
@@ -145,6 +150,11 @@ public struct Recovery {
                 if let later = laterBatch(in: bytes, after: offset + 8, file: number, salt: salt, atLeast: expected + 1) {
                     throw RecoveryFault(
                         "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
+                    )
+                }
+                if let header, follows || skips {
+                    result.notes.append(
+                        "\(name) ends at byte \(bytes.count), within batch \(header.number) at byte \(offset), which is left out: the file has been cut off, no crash does that"
                     )
                 }
                 break reading

@@ -72,11 +72,13 @@ final class Script: LiveSink, @unchecked Sendable {
         server.context.sink = self
     }
 
-    /// The process ends, and another one starts on what is left.
-    func restart(_ crash: SimulatedDisk.Crash) throws {
-        server.drop()
+    /// The process ends, and another one starts on what is left. It may end in its turn: after so many calls that change something.
+    func restart(_ crash: SimulatedDisk.Crash, callsLeft: Int? = nil) throws {
+        server?.drop()
+        server = nil
         disk = disk.after(crash)
         catalog = catalog.reopened(with: disk)
+        disk.callsLeft = callsLeft
         try start()
     }
 

@@ -78,8 +78,10 @@ struct FileText {
     /// Where each record begins, with its LSN, and where it ends without and with padding.
     var records: [(lsn: UInt64, start: Int, end: Int, padded: Int)] = []
 
-    init(number: UInt64, firstBatch: UInt64 = 1, firstLSN: UInt64 = 1, batches: [[Record]], free: Int = 128) {
-        bytes = JournalFile.encodeHeader(number: number, size: 1 << 20, salt: 1000 + number)
+    init(number: UInt64, firstBatch: UInt64 = 1, firstLSN: UInt64 = 1, batches: [[Record]], free: Int = 128, alignment: Int = 8) {
+        bytes = JournalFile.encodeHeader(number: number, size: 1 << 20, salt: 1000 + number, alignment: alignment)
+        func pad() { bytes += [UInt8](repeating: 0, count: JournalFile.align(bytes.count, to: alignment) - bytes.count) }
+        pad()
         var lsn = firstLSN
         for (index, batch) in batches.enumerated() {
             self.batches.append(bytes.count)
@@ -101,6 +103,7 @@ struct FileText {
                 ).encode(to: $0.baseAddress!)
             }
             bytes += header + body
+            pad()
         }
         self.batches.append(bytes.count)
         bytes += [UInt8](repeating: 0, count: free)
