@@ -291,7 +291,7 @@ public final class Simulation: @unchecked Sendable {
     }
 
     /// The bytes that a server would send; nil when a file is too short.
-    static func bytes(of result: ReadResult) -> [UInt8]? {
+    public static func bytes(of result: ReadResult) -> [UInt8]? {
         var bytes: [UInt8] = []
         for piece in result.pieces {
             switch piece {
