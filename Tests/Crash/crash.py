@@ -292,17 +292,21 @@ class Crash:
             stream.source.forks += 1
         status, fields, body = await connection.ask("PUT", stream.name, fields, b"")
         if status in (503, 507):
-            return self.refused(stream)
+            # In doubt in any case, which the check clears up.
+            self.refused(stream, body)
+            return None
         if status != 201:
             raise Wrong(f"{stream.name}: create: {status} {body[:200]!r}")
         stream.doubt, stream.exists = None, True
         self.count("create" if stream.source is None else "fork")
         return stream
 
-    def refused(self, stream):
-        """A request that could not be done. Nothing was stored, unless the answer says that it is not known."""
+    def refused(self, stream, text):
+        """A request that could not be done. Nothing was stored, unless the answer says that it is not known: then the server is about to
+        end, and nothing more is asked of the stream, so that only this one request stays in doubt."""
         self.count("refused")
-        return None
+        if b"unknown whether" in text:
+            raise Gone
 
     async def append(self, connection, stream, chance):
         body = self.body(stream.kind)
@@ -323,9 +327,8 @@ class Crash:
         stream.doubt = ("append", stored(stream.kind, body), closes, produces, epoch, sequence, order, fields, body)
         status, answer, text = await connection.ask("POST", stream.name, fields, body)
         if status in (503, 507):
-            if b"unknown whether" not in text:
-                stream.doubt = None
-            self.count("refused")
+            self.refused(stream, text)
+            stream.doubt = None
             await asyncio.sleep(0.02)
             return
         if status != (200 if produces else 204):
@@ -349,9 +352,8 @@ class Crash:
         stream.doubt = ("delete",)
         status, _, text = await connection.ask("DELETE", stream.name)
         if status in (503, 507):
-            if b"unknown whether" not in text:
-                stream.doubt = None
-            self.count("refused")
+            self.refused(stream, text)
+            stream.doubt = None
             return False
         if status != 204:
             raise Wrong(f"{stream.name}: delete: {status} {text[:200]!r}")
@@ -398,14 +400,16 @@ class Crash:
             if stream.deleted:
                 if stream.name not in names and (stream.forks or stream.name not in kept):
                     status, _, _ = await connection.ask("GET", stream.name, query="?offset=-1")
-                    # One that was kept for forks which are gone goes within seconds.
+                    # Another life of this name may have been kept for forks.
+                    forks = sum(other.forks for other in self.streams if other.name == stream.name)
+                    # One that was kept for forks which are gone goes within seconds; a call may just have failed.
                     for _ in range(100):
-                        if status != 410 or stream.forks:
+                        if status != 503 and (status != 410 or forks):
                             break
                         await asyncio.sleep(0.1)
                         status, _, _ = await connection.ask("GET", stream.name, query="?offset=-1")
-                    if status != (410 if stream.forks else 404):
-                        raise Wrong(f"{stream.name}: deleted with {stream.forks} forks: {status}")
+                    if status != (410 if forks else 404):
+                        raise Wrong(f"{stream.name}: deleted with {forks} forks: {status}")
                 if stream.forks == 0:
                     self.streams.remove(stream)
                 continue
