@@ -369,11 +369,20 @@ class Crash:
 
     # MARK: The check
 
+    async def presence(self, connection, stream):
+        """What HEAD says, once it can say something: a call may just have failed."""
+        for _ in range(200):
+            status, _, _ = await connection.ask("HEAD", stream.name)
+            if status not in (503, 507):
+                break
+            await asyncio.sleep(0.05)
+        return status
+
     async def check(self):
         connection = Connection(self.port)
         for stream in list(self.streams):
             if stream.doubt == ("create",):
-                status, _, _ = await connection.ask("HEAD", stream.name)
+                status = await self.presence(connection, stream)
                 if status == 200:
                     stream.exists, stream.doubt = True, None
                     self.answer_in_doubt += 1
@@ -387,7 +396,7 @@ class Crash:
                 else:
                     raise Wrong(f"{stream.name}: a create in doubt: {status}")
             if stream.doubt == ("delete",):
-                status, _, _ = await connection.ask("HEAD", stream.name)
+                status = await self.presence(connection, stream)
                 if status in (404, 410):
                     self.deleted(stream)
                     self.answer_in_doubt += 1
