@@ -440,10 +440,11 @@ public final class LoadGenerator {
         connect(opening!.connections[number])
     }
 
-    /// A loopback target is reached from 127.0.0.1, .2, …: an address has about 28,000 ports to connect from.
+    /// A loopback target is reached from 127.0.0.1, .2, …: an address has about 28,000 ports to connect from, and the kernel, which tries those
+    /// of one parity first, looks at thousands of them for each connection once half are taken (a millisecond each).
     private func connect(_ connection: BenchConnection) {
         guard let target else { preconditionFailure("the target has been found") }
-        let source = target.isIPv4Loopback ? SocketAddress.ipv4(0x7F00_0001 + UInt32(connection.index / 20_000)) : nil
+        let source = target.isIPv4Loopback ? SocketAddress.ipv4(0x7F00_0001 + UInt32(connection.index / 4000)) : nil
         connection.open(target, from: source)
     }
 
