@@ -207,8 +207,8 @@ public final class HTTP2Session {
         let code = action()
         if code < 0 {
             // Asked too late: the stream or the session is about to close.
-            if code <= NGHTTP2_ERR_FATAL.rawValue { fail(code) }
-            return
+            if code > NGHTTP2_ERR_FATAL.rawValue { return }
+            fail(code)
         }
         if !isInside, !outputIsAnnounced {
             outputIsAnnounced = true

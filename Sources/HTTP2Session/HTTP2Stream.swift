@@ -114,6 +114,13 @@ public final class HTTP2Stream {
         session.perform { nghttp2_session_consume(session.library, identifier, part) }
     }
 
+    /// Whether the peer would take more of the answer now: neither this stream's window nor the connection's is used up.
+    public var windowIsOpen: Bool {
+        if isClosed { return false }
+        return nghttp2_session_get_stream_remote_window_size(session.library, identifier) > 0
+            && nghttp2_session_get_remote_window_size(session.library) > 0
+    }
+
     /// Ends the stream at once, with one of ``HTTP2ErrorCode``.
     public func reset(_ code: UInt32) {
         if isClosed || isReset { return }

@@ -177,7 +177,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             input.grow(to: input.count + bytes.count)
             (input.base + input.count).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
             input.count += bytes.count
-            resume()
+            if isPostponed { updateInterest() } else { resume() }
             return
         }
         let consumed = process(bytes)
@@ -299,6 +299,13 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     override func transmit(_ items: [SendItem]?) {
+        if let queue {
+            // A 100 that has not gone yet: the answer goes behind it.
+            let block = OwnedBytes(copying: server.output)
+            queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
+            for item in items ?? [] { queue.append(item) }
+            return
+        }
         let sent = server.output.withUnsafeBytes { sendNow($0, more: items != nil) }
         guard let sent else {
             close()

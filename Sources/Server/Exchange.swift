@@ -106,6 +106,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// Set while a live reader of events has to catch up by reading.
     private final var isBehind = false
     private final var sentControl = false
+    /// What comes next of its events is being read: by the stream, which waits for a segment, or by a disk worker.
+    private final var isReading = false
     /// It waits in the server's list for its next piece of events.
     private final var isPumping = false
     final var peerEnded = false
@@ -678,6 +680,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// The next step of a reader that catches up: what a read from its position gave.
     private final func continueEvents(_ outcome: Outcome) {
         guard phase == .streaming, stream != nil else { return }
+        isReading = false
         switch outcome {
         case .read(let whole):
             if whole.from == whole.to {
@@ -711,6 +714,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     private final func takePiece(of whole: ReadResult, limit: Int) {
         let piece = whole.prefix(limit)
         guard let buffers = server.memory(of: piece) else {
+            isReading = true
             server.loadEvents(piece, of: whole, limit: limit, for: self, tag: tag)
             return
         }
@@ -720,6 +724,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// The parts in files have been read by a worker; nil: they could not be.
     final func loadedEvents(_ piece: ReadResult, of whole: ReadResult, _ blocks: [ByteSlice]?, limit: Int, tag: UInt32) {
         guard tag == self.tag, phase == .streaming else { return }
+        isReading = false
         guard let blocks else {
             endEvents()
             return
@@ -732,7 +737,12 @@ class Exchange: LiveReader, @unchecked Sendable {
         var (piece, buffers) = (piece, buffers)
         if piece.to < whole.to, piece.facts.contentType.isJSON {
             guard let count = MessageEnd.last(in: buffers) else {
-                takePiece(of: whole, limit: limit * 4)
+                // One message alone may be as large as a body; so many such messages are held for all readers together.
+                if server.largeEvents.held + limit * 4 > server.limits.largeEventsBytes {
+                    endEvents()
+                } else {
+                    takePiece(of: whole, limit: limit * 4)
+                }
                 return
             }
             piece = piece.prefix(count)
@@ -761,6 +771,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             sentControl = true
             server.pumpBudget.spend(frames.bytes.count)
             push(frames.bytes)
+            if frames.bytes.count > 4 * server.limits.eventsPieceBytes { queue?.charge(frames.bytes.count, to: server.largeEvents) }
         }
     }
 
@@ -779,8 +790,9 @@ class Exchange: LiveReader, @unchecked Sendable {
 
     /// Reads on from the reader's position, or joins the live readers at the tail.
     final func pumpEvents() {
-        guard phase == .streaming, isBehind, queue == nil, let stream else { return }
+        guard phase == .streaming, isBehind, !isReading, queue == nil, let stream else { return }
         let request = ReadRequest(start: .position(livePosition), mode: .events)
+        isReading = true
         if let outcome = server.loop.isolated(stream, { $0.read(request, self, tag) }) { continueEvents(outcome) }
     }
 

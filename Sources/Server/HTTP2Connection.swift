@@ -34,6 +34,8 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     /// When it closes because nothing is asked of it; `.max` while streams are open.
     private var idleUntil: Int64
     private var blockedUntil = Int64.max
+    /// When the socket last took something (monotonic ms).
+    fileprivate private(set) var lastProgress: Int64 = 0
     private var drainEnds = Int64.max
     private var entered = Int64.max
 
@@ -113,6 +115,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             }
             moved += count
             let bytes = UnsafeRawBufferPointer(rebasing: server.fileBuffer[..<count])
+            lastProgress = server.loop.now
             switch channel.send(bytes) {
             case .bytes(let sent) where sent == count: break
             case .bytes(let sent): return keep(bytes, from: sent)
@@ -133,10 +136,12 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private func send(_ slice: ByteSlice) -> Bool {
         switch channel.send(slice.bytes) {
         case .bytes(let sent) where sent == slice.count:
+            lastProgress = server.loop.now
             unsent = nil
             blockedUntil = .max
             return true
         case .bytes(let sent):
+            lastProgress = server.loop.now
             unsent = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
             blocked()
         case .wouldBlock: setInterest([.writable])
@@ -358,7 +363,8 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func eventsEnded() {
         phase = .sending
         phaseEnd = .max
-        wire.resume()
+        // Its end may wait for a window, too.
+        outputIsBlocked()
     }
 
     override func transmitContinue() { wire.respondInterim(status: 100) }
@@ -370,8 +376,14 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     func visit(now: Int64) {
         if blockedUntil <= now {
-            close()
-            return
+            // Waiting for its turn among many is no fault of the peer, as long as that takes what it is sent.
+            let limit = connection.lastProgress + server.limits.peerMilliseconds
+            if wire.windowIsOpen, limit > now {
+                blockedUntil = limit
+            } else {
+                close()
+                return
+            }
         }
         if phaseEnd > now { return }
         switch phase {

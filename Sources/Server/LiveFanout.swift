@@ -13,7 +13,7 @@
 //
 // Invariants: a long-poll that was woken waits no longer, whenever its turn comes (`Exchange.isWoken`). A reader of events gets exactly the
 // bytes from its position on: one that has all of a publication is passed over, one that has a part of it reads for itself. The stream's
-// actor stays in memory until the pass is over.
+// actor stays in memory until the pass is over. When the stream ends, whoever has not been reached is told that, and nothing of before.
 
 import HTTPWire
 import StreamActors
@@ -30,7 +30,7 @@ final class Fanout: @unchecked Sendable {
         var polls: [any LiveReader]
         var events: [any LiveReader]
 
-        /// It grew beyond what is kept for sharing: each reader of events reads for itself, in pieces.
+        /// It is more than what is made at once for sharing: each reader of events reads for itself, in pieces.
         private(set) var isTooLarge = false
         private static let largest: UInt64 = 1 << 20
 
@@ -38,6 +38,7 @@ final class Fanout: @unchecked Sendable {
             self.publication = publication
             self.polls = polls
             self.events = events
+            isTooLarge = publication.facts.tail - publication.from > Self.largest
         }
 
         /// What was published later, joined to it.
@@ -78,6 +79,16 @@ final class Fanout: @unchecked Sendable {
     init(_ stream: StreamActor, _ work: Work) {
         self.stream = stream
         self.work = work
+    }
+
+    private var interval: UInt64 = 0
+
+    /// What was made names the cursor of its interval.
+    func enter(_ interval: UInt64) {
+        if interval == self.interval { return }
+        self.interval = interval
+        answers = []
+        frames = []
     }
 
     /// Begins the pass for what was published meanwhile; false if there was nothing.
@@ -170,6 +181,7 @@ extension ServerCore: LiveSink {
 
     private func tellPolls(_ fanout: Fanout, _ stream: isolated StreamActor) -> Bool {
         let interval = StreamCursor.interval(atUnixMilliseconds: loop.wallNow)
+        fanout.enter(interval)
         while fanout.nextPoll < fanout.work.polls.count {
             if fanoutBudget.isSpent { return false }
             let reader = exchange(fanout.work.polls[fanout.nextPoll])
@@ -181,7 +193,10 @@ extension ServerCore: LiveSink {
                 fanoutBudget.spend(known.answer.block.count)
                 continue
             }
-            guard let outcome = reader.readWhenWoken(stream) else { continue }
+            guard let outcome = reader.readWhenWoken(stream) else {
+                fanoutBudget.spend(Self.copyLimit)
+                continue
+            }
             if isShared, case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
                 let answer = encode(result, buffers, reader.context)
                 if fanout.answers.count == Fanout.answersKept { fanout.answers.removeFirst() }
@@ -217,6 +232,7 @@ extension ServerCore: LiveSink {
         let publication = fanout.work.publication
         let tail = publication.facts.tail
         let interval = StreamCursor.interval(atUnixMilliseconds: loop.wallNow)
+        fanout.enter(interval)
         while fanout.nextEvents < fanout.work.events.count {
             if fanoutBudget.isSpent { return false }
             let reader = exchange(fanout.work.events[fanout.nextEvents])
@@ -228,6 +244,12 @@ extension ServerCore: LiveSink {
                 continue
             }
             if let context = reader.contextWithCursor(from: interval) {
+                // Frames of its own: bounded as those of a reader who catches up.
+                if tail - publication.from > UInt64(limits.eventsPieceBytes) {
+                    reader.fallBehind()
+                    fanoutBudget.spend(0)
+                    continue
+                }
                 let frames = frames(of: publication, carry: reader.carry, cursor: responder.nextCursor(context))
                 fanoutBudget.spend(frames.bytes.count)
                 reader.take(

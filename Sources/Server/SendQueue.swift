@@ -10,11 +10,28 @@ enum SendItem {
     case file(SegmentHandle, offset: Int, count: Int)
 }
 
+/// Bytes that are held for several owners together.
+final class ByteAccount {
+    var held = 0
+}
+
 final class SendQueue {
     private var items: [SendItem] = []
     private var first = 0
     /// A file range up to here has just been read by a disk worker and is sent without asking whether it is cached.
     private var warmedTo = -1
+
+    private var account: ByteAccount?
+    private var charged = 0
+
+    deinit { account?.held -= charged }
+
+    /// Counts bytes that are held for this peer alone, for as long as the queue is there.
+    func charge(_ count: Int, to account: ByteAccount) {
+        self.account = account
+        charged += count
+        account.held += count
+    }
 
     var isEmpty: Bool { first == items.count }
 

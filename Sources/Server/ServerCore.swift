@@ -60,6 +60,7 @@ final class ServerCore: @unchecked Sendable {
     var handshakeSteps: Int
     /// The next turn goes on with what is postponed.
     private var continues = false
+    let largeEvents = ByteAccount()
     /// Bytes reserved for bodies being received, of all connections.
     var bodyBytes = 0
     private(set) var logsAccess: Bool
@@ -205,6 +206,7 @@ final class ServerCore: @unchecked Sendable {
         former.handOver()
         replace(former, by: connection)
         connection.take(bytes)
+        if isDraining { connection.drain() }
     }
 
     private func replace(_ former: any ServedConnection, by connection: any ServedConnection) {

@@ -32,6 +32,8 @@ struct ServerLimits {
     /// A reader of events that catches up gets so many bytes of the stream at once, or one message: what it has not taken of them is all that
     /// the server holds for it.
     var eventsPieceBytes = 64 * 1024
+    /// JSON messages larger than such a piece that are held for readers who catch up, all together; a reader beyond that is ended, and comes back.
+    var largeEventsBytes = 256 << 20
     /// What passes over live readers may send in one turn, and what readers that catch up may: about a millisecond each.
     var liveBytesPerTurn = 1 << 20
     /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
