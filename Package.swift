@@ -105,7 +105,10 @@ let package = Package(
                 "ServerSettings", "Systemd", logging, system,
             ], swiftSettings: strict),
         // Starts the executable and talks to it over loopback.
-        .testTarget(name: "BlackBoxTests", dependencies: ["durable-streams"], swiftSettings: strict),
+        .testTarget(
+            name: "BlackBoxTests",
+            dependencies: ["durable-streams", "HTTP2SessionTesting", "TransportSecurity", "CNGHTTP2", "COpenSSL"],
+            swiftSettings: strict),
         .testTarget(name: "StreamBenchTests", dependencies: ["StreamBench"], swiftSettings: strict),
         .testTarget(name: "StreamClientTests", dependencies: ["StreamClient"], swiftSettings: strict),
     ]

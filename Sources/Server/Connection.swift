@@ -37,6 +37,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     private var processing = false
     /// Requests that are here wait for the next turn.
     private var isPostponed = false
+    var readsLater = false
 
     private var entered = Int64.max
 
@@ -417,6 +418,8 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     override func close() {
         if phase == .closed { return }
+        // Between answers the end is an orderly one (RFC 8446 6.1); an answer that breaks off must not look complete.
+        if let tls, phase == .head || phase == .lingering { _ = tls.sendClose() }
         abandon()
         input = nil
         server.closed(self)

@@ -2,6 +2,7 @@
 //
 //     readable ──▶ HTTP2Session.receive ──▶ requestHead ──▶ HTTP2Exchange.begin ──▶ the same path as HTTP/1.1's
 //     end of the turn ──▶ HTTP2Session.send ──▶ produce ──▶ HTTP2Exchange's SendQueue      one write for all streams of the turn
+//     GOAWAY has gone, no stream is left ──▶ our side ends ──▶ the peer's bytes are dropped until it ends its own ──▶ closed
 //
 // What the socket did not take is kept in `unsent`, at most one buffer; while it is there, nothing is produced and nothing received. So a
 // connection that does not read holds that, what libnghttp2 may hold (`HTTP2Limits.sessionBytes`), and for each stream one piece of its
@@ -37,10 +38,15 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     /// When the socket last took something (monotonic ms).
     fileprivate private(set) var lastProgress: Int64 = 0
     private var drainEnds = Int64.max
+    /// Everything has been said. A close with bytes unread would reset the connection, and the reset could overtake the last answer.
+    private var isLingering = false
+    private var lingerEnds = Int64.max
+    var readsLater = false
     private var entered = Int64.max
 
     /// Drained in two steps (RFC 9113 6.8): what the peer sent before it knew is still answered.
     private static let drainMilliseconds: Int64 = 200
+    private static let drainLingerMilliseconds: Int64 = 100
 
     init?(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession?) {
         self.descriptor = descriptor
@@ -72,10 +78,22 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     func resumeReading() {
         if isClosed || unsent != nil { return }
+        if isLingering {
+            dropInput()
+            return
+        }
         switch channel.receive(into: server.receiveBuffer) {
         case .bytes(let count):
             take(UnsafeRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
             if !isClosed, channel.hasBufferedInput { server.readLater(self) }
+        case .wouldBlock: break
+        case .end, .failed: close()
+        }
+    }
+
+    private func dropInput() {
+        switch channel.receive(into: server.receiveBuffer) {
+        case .bytes: if channel.hasBufferedInput { server.readLater(self) }
         case .wouldBlock: break
         case .end, .failed: close()
         }
@@ -87,7 +105,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     }
 
     func outputWaits(_ session: HTTP2Session) {
-        if isFlushing || isClosed { return }
+        if isFlushing || isClosed || isLingering { return }
         isFlushing = true
         server.flushLater(self)
     }
@@ -99,7 +117,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     /// Sends until the socket or the session has had enough, or this connection its share of the turn.
     private func flush() {
-        if isClosed { return }
+        if isClosed || isLingering { return }
         if let slice = unsent {
             guard send(slice) else { return }
         }
@@ -110,7 +128,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             if count == 0 {
                 blockedUntil = .max
                 setInterest([.readable])
-                if session.isOver { close() }
+                if session.isOver { linger() }
                 return
             }
             moved += count
@@ -185,7 +203,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
 
-    private var ownDeadline: Int64 { min(idleUntil, min(blockedUntil, drainEnds)) }
+    private var ownDeadline: Int64 { min(min(idleUntil, lingerEnds), min(blockedUntil, drainEnds)) }
 
     private func updateDeadline() { deadlineMayBe(ownDeadline) }
 
@@ -201,11 +219,14 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     func visit(now: Int64) -> Int64? {
         if isClosed || entered > now { return nil }
         entered = .max
-        if blockedUntil <= now || idleUntil <= now && exchanges.isEmpty && !session.wantsWrite {
+        if blockedUntil <= now || lingerEnds <= now {
             close()
             return nil
         }
-        if drainEnds <= now {
+        let isIdle = idleUntil <= now && exchanges.isEmpty && !session.wantsWrite
+        if isIdle || drainEnds <= now {
+            // The peer is told which requests have been taken, so that it can ask again for one that crosses with this.
+            if isIdle { idleUntil = .max }
             drainEnds = .max
             session.finishDrain()
         }
@@ -227,6 +248,11 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     func drain() {
         if isClosed { return }
+        if isLingering {
+            lingerEnds = min(lingerEnds, server.loop.now + Self.drainLingerMilliseconds)
+            updateDeadline()
+            return
+        }
         session.beginDrain()
         drainEnds = server.loop.now + Self.drainMilliseconds
         updateDeadline()
@@ -239,12 +265,28 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         flush()
     }
 
-    func close() {
-        if isClosed { return }
-        isClosed = true
+    /// Ends our side and waits a little for the peer to end its own.
+    private func linger() {
+        isLingering = true
+        endSession()
+        channel.endSending()
+        idleUntil = .max
+        drainEnds = .max
+        lingerEnds = server.loop.now + (server.isDraining ? Self.drainLingerMilliseconds : server.limits.lingerMilliseconds)
+        updateDeadline()
+    }
+
+    /// Streams that are still open are told that they are not any more.
+    private func endSession() {
         if let failure = session.failure { server.logger.debug("an HTTP/2 connection has ended", metadata: ["reason": "\(failure)"]) }
         session.close()
         exchanges = [:]
+    }
+
+    func close() {
+        if isClosed { return }
+        isClosed = true
+        if !isLingering { endSession() }
         unsent = nil
         if let tls = channel.tls { _ = tls.sendClose() }
         server.closed(self)
@@ -334,12 +376,14 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         wire.resume()
     }
 
-    override func continueSending() { wire.resume() }
+    /// What a worker has read waits for the peer, and not for ever.
+    override func continueSending() { if queue == nil { wire.resume() } else { outputIsBlocked() } }
 
     func produce(into buffer: UnsafeMutableRawBufferPointer, on stream: HTTP2Stream) -> HTTP2Production {
         if warming { return .deferred }
         if queue == nil, phase == .streaming { pumpEvents() }
-        guard let queue else { return phase == .sending || phase == .closed ? .end(0) : .deferred }
+        if phase == .closed { return .failed }
+        guard let queue else { return phase == .sending ? .end(0) : .deferred }
         var filled = 0
         let progress = queue.fill(buffer, filled: &filled)
         if filled > 0 { blockedUntil = server.loop.now + server.limits.peerMilliseconds }

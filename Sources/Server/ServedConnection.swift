@@ -7,6 +7,9 @@ protocol ServedConnection: ReadinessHandler {
     /// Tells it from an earlier connection with the same descriptor.
     var generation: UInt32 { get }
 
+    /// It stands in the server's list of those that go on reading in the next turn.
+    var readsLater: Bool { get set }
+
     /// The deadline wheel's visit: what is due is done; the next visit is returned.
     func visit(now: Int64) -> Int64?
     /// Goes on reading what is here already, of which the socket will not tell.

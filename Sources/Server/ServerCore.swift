@@ -114,7 +114,7 @@ final class ServerCore: @unchecked Sendable {
 
     func accept(_ descriptor: Int32, _ spoken: Listener.Spoken = .clear) {
         if connectionCount >= limits.connections || isDraining {
-            refuseConnection(descriptor)
+            refuseConnection(descriptor, inClear: spoken != .tls)
             return
         }
         lastGeneration &+= 1
@@ -150,15 +150,18 @@ final class ServerCore: @unchecked Sendable {
     private var refusedConnections = 0
     private var refusalsLoggedAt: Int64?
 
-    /// Says 503 and closes. What the peer has sent by now is read, so that closing does not reset the connection under the answer.
-    private func refuseConnection(_ descriptor: Int32) {
+    /// Says 503 and closes. What the peer has sent by now is read, so that closing does not reset the connection under the answer. A peer that
+    /// expects TLS is told nothing: a handshake for that would cost what the limit is to save.
+    private func refuseConnection(_ descriptor: Int32, inClear: Bool) {
         let owned = Descriptor(owning: descriptor)
-        _ = responder.refuse(Problem(503, "The server has as many connections as it may have."), ResponseContext(), &head)
-        serializeHead(keepAlive: false, minorVersion: 1)
-        output += Array("The server has as many connections as it may have.\n".utf8)
-        _ = output.withUnsafeBytes { SocketCalls.send(owned.number, $0) }
-        SocketCalls.shutdownWrite(owned.number)
-        _ = SocketCalls.receive(owned.number, into: receiveBuffer)
+        if inClear {
+            _ = responder.refuse(Problem(503, "The server has as many connections as it may have."), ResponseContext(), &head)
+            serializeHead(keepAlive: false, minorVersion: 1)
+            output += Array("The server has as many connections as it may have.\n".utf8)
+            _ = output.withUnsafeBytes { SocketCalls.send(owned.number, $0) }
+            SocketCalls.shutdownWrite(owned.number)
+            _ = SocketCalls.receive(owned.number, into: receiveBuffer)
+        }
         refusedConnections += 1
         if refusalsLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true {
             refusalsLoggedAt = loop.now
@@ -224,7 +227,11 @@ final class ServerCore: @unchecked Sendable {
         if connectionCount == 0 { onConnectionsGone?() }
     }
 
-    func readLater(_ connection: any ServedConnection) { unread.append(connection) }
+    func readLater(_ connection: any ServedConnection) {
+        if connection.readsLater { return }
+        connection.readsLater = true
+        unread.append(connection)
+    }
     func flushLater(_ connection: HTTP2Connection) { unflushed.append(connection) }
     func postpone(_ connection: Connection) { postponed.append(connection) }
     func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
@@ -270,7 +277,10 @@ final class ServerCore: @unchecked Sendable {
             for connection in requests { connection.resumePostponed() }
             let readers = unread
             unread = []
-            for connection in readers { connection.resumeReading() }
+            for connection in readers {
+                connection.readsLater = false
+                connection.resumeReading()
+            }
             continueFanouts()
             pumpReaders()
             if !fanouts.isEmpty { continueSoon() }

@@ -70,6 +70,7 @@ public final class ServerRuntime {
     private var material: TLSMaterial?
     private var tickets: SessionTicketKeys?
     private var isLoadingTLS = false
+    private var loadsTLSAgain = false
     private var tlsFault: String?
     private var tlsLookedAt: Int64 = 0
     private var draining = false
@@ -272,7 +273,13 @@ public final class ServerRuntime {
 
     /// Loads the certificates anew on a disk worker; the former ones stay in force if anything is wrong with these.
     private func reloadTLS(onlyIfChanged: Bool) {
-        guard let former = material, !isLoadingTLS else { return }
+        guard let former = material else { return }
+        // Whoever asks is told, also what has been said before.
+        if !onlyIfChanged { tlsFault = nil }
+        if isLoadingTLS {
+            if !onlyIfChanged { loadsTLSAgain = true }
+            return
+        }
         isLoadingTLS = true
         let (settings, now) = (settings, loop.wallNow / 1000)
         let confined = Confined(self)
@@ -290,6 +297,12 @@ public final class ServerRuntime {
 
     private func hasLoadedTLS(_ result: Result<TLSMaterial, TLSLoadFailure>?) {
         isLoadingTLS = false
+        if loadsTLSAgain {
+            // These were read before the settings that are in force now.
+            loadsTLSAgain = false
+            reloadTLS(onlyIfChanged: false)
+            return
+        }
         guard let result, let tickets else { return }
         do throws(TLSLoadFailure) {
             let material = try result.get()

@@ -24,6 +24,7 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     private var interest: Readiness = .readable
     private var isOver = false
     private var isLingering = false
+    var readsLater = false
 
     init(descriptor: Int32, generation: UInt32, server: ServerCore, session: TLSSession) {
         self.descriptor = descriptor

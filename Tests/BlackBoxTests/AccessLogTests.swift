@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite struct AccessLogTests {
+@Suite(.onlyInClear("Asked of the log, which does not depend on it")) struct AccessLogTests {
     @Test("One line per request: method, target, status")
     func lines() throws {
         let server = try ServerProcess(.serve, ["--access-log", "--long-poll-timeout", "20ms", "--body-limit", "1KiB"])

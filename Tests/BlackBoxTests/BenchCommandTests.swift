@@ -4,7 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
-@Suite struct BenchCommandTests {
+@Suite(.onlyInClear("The command speaks HTTP/1.1 in clear")) struct BenchCommandTests {
     static let server = SuiteServer(.dev)
 
     private struct Outcome: CustomStringConvertible {

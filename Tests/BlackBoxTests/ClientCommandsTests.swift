@@ -4,7 +4,7 @@
 import Glibc
 import Testing
 
-@Suite struct ClientCommandsTests {
+@Suite(.onlyInClear("The commands have a client of their own")) struct ClientCommandsTests {
     static let server = SuiteServer(.dev, "--long-poll-timeout", "60s")
 
     /// Runs a client command with `STREAM_URL` set.

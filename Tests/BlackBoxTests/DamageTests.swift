@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite struct DamageTests {
+@Suite(.onlyInClear("Files on the disk, whoever asks")) struct DamageTests {
     private static let options = ["--chunk-size", "64KiB", "--segment-size", "1MiB", "--checkpoint-interval", "100ms", "--scrub-rate", "0"]
 
     /// A stopped server with a stream of several segments, a small one, and a fork of the large one.

@@ -4,7 +4,7 @@
 import Glibc
 import Testing
 
-@Suite struct DiskUsageTests {
+@Suite(.onlyInClear("Files on the disk, whoever asks")) struct DiskUsageTests {
     static let options = [
         "--chunk-size", "4KiB", "--journal-size", "4MiB", "--segment-size", "64KiB", "--checkpoint-interval", "200ms",
     ]

@@ -57,7 +57,7 @@ import Testing
         let fork = try Self.server.get().stream()
         let fields = source.forkFields(at: Offset.at(2), sub: "1")
         let created = try fork.put(fields, "defg")
-        #expect(created.status == 201 && created["Location"] == "http://127.0.0.1:\(fork.server.port)\(fork.path)")
+        #expect(created.status == 201 && created["Location"] == "\(Transport.current.scheme)://127.0.0.1:\(fork.server.port)\(fork.path)")
         #expect(created["Content-Type"] == "text/plain" && created.offset == Offset.at(7) && !created.isClosed)
         let others = [
             try fork.put(fields), try fork.head(), try fork.get(), try fork.get("offset=\(Offset.at(7))&live=long-poll&offset=1"),

@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite struct HTTP11Tests {
+@Suite(.onlyInClear("Bytes of HTTP/1.1 itself")) struct HTTP11Tests {
     static let server = SuiteServer(.dev, "--long-poll-timeout", "60s", "--head-limit", "8KiB", "--target-limit", "4KiB")
 
     private let text = ["Content-Type: text/plain"]

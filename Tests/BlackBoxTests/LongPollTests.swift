@@ -199,7 +199,7 @@ import Testing
         #expect(read == content)
     }
 
-    @Test("HTTP/1.0 may wait as well")
+    @Test("HTTP/1.0 may wait as well", .onlyHTTP1("HTTP/1.0 is another version"))
     func http10() throws {
         let stream = try Self.patient.stream()
         try stream.create()

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite struct OverloadTests {
+@Suite(.onlyInClear("Connections by the thousand, and the answers of HTTP/1.1 to them")) struct OverloadTests {
     private let text = ["Content-Type: text/plain"]
 
     @Test("Beyond the connection limit new connections are refused quickly; when there is room again they are served")

@@ -26,7 +26,13 @@ final class RawClient {
     private(set) var framing = Framing.ended
     private var pendingMethods: [String] = []
 
-    /// Connects to a port of the loopback address.
+    /// Connects to a server by the transport of this run; what is sent and received here is HTTP/1.1 all the same.
+    init(port: UInt16, by transport: Transport, receiveBuffer: Int32? = nil) throws {
+        authority = "127.0.0.1:\(port)"
+        socket = try TransportBridge.connect(port: port, transport, receiveBuffer: receiveBuffer)
+    }
+
+    /// Connects to a port of the loopback address, in clear.
     init(port: UInt16, receiveBuffer: Int32? = nil) throws {
         authority = "127.0.0.1:\(port)"
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

@@ -16,6 +16,7 @@ final class ServerProcess: Sendable {
     let dataDirectory: String
     private let mode: Mode
     private let options: [String]
+    private let hasTLS: Bool
     /// Kept, because the data may lie in its folder.
     private let predecessor: ServerProcess?
     private let streamCount = Atomic<Int>(0)
@@ -40,17 +41,19 @@ final class ServerProcess: Sendable {
     }()
 
     /// Starts a server and waits until it accepts connections.
-    /// - Parameter options: further arguments.
+    /// - Parameters:
+    ///   - options: further arguments.
+    ///   - tls: whether it speaks TLS where it listens; as the run's transport does unless said otherwise.
     init(
         _ mode: Mode = .dev, _ options: [String] = [], dataDirectory: String? = nil, listen: [String] = ["127.0.0.1:0"],
-        environment: [String: String] = [:], after predecessor: ServerProcess? = nil
+        tls: Bool = Transport.current.hasTLS, environment: [String: String] = [:], after predecessor: ServerProcess? = nil
     ) throws {
         let folder = try Folder.make()
         let data = dataDirectory ?? folder + "/data"
         let portFile = folder + "/port"
         process = try ChildProcess(
             Self.binary,
-            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + listen.flatMap { ["--listen", $0] } + options,
+            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + (try Self.listenOptions(mode, listen, tls: tls)) + options,
             environment: environment, folder: folder)
         var port: UInt16?
         let child = process
@@ -66,6 +69,7 @@ final class ServerProcess: Sendable {
         self.port = port
         self.mode = mode
         self.options = options
+        hasTLS = tls
         self.dataDirectory = data
         self.predecessor = predecessor
     }
@@ -75,12 +79,45 @@ final class ServerProcess: Sendable {
         Folder.remove(process.folder)
     }
 
+    /// `dev` makes its own certificate.
+    private static func listenOptions(_ mode: Mode, _ listen: [String], tls: Bool) throws -> [String] {
+        if !tls || mode == .dev { return listen.flatMap { ["--listen", $0] } + (tls ? ["--tls"] : []) }
+        let certificate = try TestCertificate.localhost.get()
+        return listen.flatMap { ["--listen-tls", $0] } + ["--tls-certificate", certificate.chain, "--tls-key", certificate.key]
+    }
+
     var log: String { process.standardError }
+
+    /// All ports, in the order of the settings `listen`, `listen-tls`, `listen-redirect`.
+    func ports() throws -> [UInt16] {
+        String(decoding: try Folder.read(process.folder + "/port"), as: UTF8.self).split(separator: "\n").compactMap { UInt16($0) }
+    }
+
+    /// Processor time used so far, in milliseconds.
+    func processorMilliseconds() throws -> Int {
+        let text = String(decoding: try Folder.read("/proc/\(process.pid)/stat"), as: UTF8.self)
+        // The name, which may have spaces, ends with the last parenthesis; utime and stime are the 12th and 13th behind it.
+        let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+        guard fields.count > 13, let user = Int(fields[12]), let system = Int(fields[13]) else { throw TestFault("no times in \(text)") }
+        return (user + system) * 1000 / sysconf(Int32(_SC_CLK_TCK))
+    }
+
+    /// Descriptors that are open.
+    func descriptorCount() throws -> Int { try Folder.list("/proc/\(process.pid)/fd").count }
+
+    /// Memory in use, in bytes.
+    func residentBytes() throws -> Int {
+        let text = String(decoding: try Folder.read("/proc/\(process.pid)/status"), as: UTF8.self)
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
+            let count = Int(line.split(whereSeparator: { $0 == " " || $0 == "\t" })[1])
+        else { throw TestFault("no VmRSS") }
+        return count * 1024
+    }
 
     /// Another server on the same data, with the same options; this one must have ended.
     func successor(_ more: [String] = []) throws -> ServerProcess {
         precondition(process.poll() != nil, "the server still runs")
-        return try ServerProcess(mode, options + more, dataDirectory: dataDirectory, after: self)
+        return try ServerProcess(mode, options + more, dataDirectory: dataDirectory, tls: hasTLS, after: self)
     }
 
     /// Ends the server with a signal and starts its successor.
@@ -91,7 +128,10 @@ final class ServerProcess: Sendable {
     }
 
     /// A new connection.
-    func connect() throws -> RawClient { try RawClient(port: port) }
+    func connect(receiveBuffer: Int32? = nil) throws -> RawClient {
+        if Transport.current == .http1 { return try RawClient(port: port, receiveBuffer: receiveBuffer) }
+        return try RawClient(port: port, by: Transport.current, receiveBuffer: receiveBuffer)
+    }
 
     /// A stream that no other test has; not created yet.
     func stream(_ name: String? = nil) -> TestStream {

@@ -366,7 +366,7 @@ import Testing
         #expect(try reader.batch(within: .seconds(5)) == nil)
     }
 
-    @Test("HTTP/1.0: no chunks, the connection's end is the end")
+    @Test("HTTP/1.0: no chunks, the connection's end is the end", .onlyHTTP1("HTTP/1.0 is another version"))
     func http10() throws {
         let stream = try Self.server.stream()
         try stream.create("data")
@@ -400,7 +400,7 @@ import Testing
     func slowReader() throws {
         let stream = try Self.server.stream()
         try stream.create()
-        let lazy = try RawClient(port: stream.server.port, receiveBuffer: 65_536)
+        let lazy = try stream.server.connect(receiveBuffer: 65_536)
         try lazy.send("GET", "\(stream.path)?offset=-1&live=sse")
         let reader = try EventStreamReader(lazy)
         #expect(try #require(try reader.batch()).data == nil)

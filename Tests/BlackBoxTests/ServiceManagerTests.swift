@@ -4,7 +4,7 @@
 import Glibc
 import Testing
 
-@Suite struct ServiceManagerTests {
+@Suite(.onlyInClear("Start-up, sockets and signals")) struct ServiceManagerTests {
     private let own = ["--listen", "127.0.0.1:0"]
     private func options(_ folder: String) -> [String] { own + ["--port-file", folder + "/port"] }
 

@@ -4,7 +4,7 @@
 import Glibc
 import Testing
 
-@Suite struct StartupTests {
+@Suite(.onlyInClear("Start-up and the command line")) struct StartupTests {
     /// Runs the server where it must not start.
     private func refusal(_ arguments: [String], environment: [String: String] = [:]) throws -> (end: ChildProcess.End?, error: String) {
         let (end, _, error) = try ChildProcess.run(ServerProcess.binary, arguments, environment: environment)

@@ -4,8 +4,8 @@
 final class SuiteServer: Sendable {
     private let result: Result<ServerProcess, any Error>
 
-    init(_ mode: ServerProcess.Mode = .dev, _ options: String...) {
-        result = Result { try ServerProcess(mode, options) }
+    init(tls: Bool = Transport.current.hasTLS, _ mode: ServerProcess.Mode = .dev, _ options: String...) {
+        result = Result { try ServerProcess(mode, options, tls: tls) }
     }
 
     func get() throws -> ServerProcess { try result.get() }
