@@ -30,7 +30,7 @@ final class Fanout: @unchecked Sendable {
         var polls: [any LiveReader]
         var events: [any LiveReader]
 
-        /// It is more than what is made at once for sharing: each reader of events reads for itself, in pieces.
+        /// It grew beyond what is kept for sharing: each reader of events reads for itself, in pieces.
         private(set) var isTooLarge = false
         private static let largest: UInt64 = 1 << 20
 
@@ -38,7 +38,6 @@ final class Fanout: @unchecked Sendable {
             self.publication = publication
             self.polls = polls
             self.events = events
-            isTooLarge = publication.facts.tail - publication.from > Self.largest
         }
 
         /// What was published later, joined to it.
@@ -244,8 +243,9 @@ extension ServerCore: LiveSink {
                 continue
             }
             if let context = reader.contextWithCursor(from: interval) {
-                // Frames of its own: bounded as those of a reader who catches up.
-                if tail - publication.from > UInt64(limits.eventsPieceBytes) {
+                // Frames of its own: large ones are bounded for all such readers together.
+                let size = Int(tail - publication.from)
+                if size > limits.eventsPieceBytes, largeEvents.held + size > limits.largeEventsBytes {
                     reader.fallBehind()
                     fanoutBudget.spend(0)
                     continue
@@ -254,6 +254,7 @@ extension ServerCore: LiveSink {
                 fanoutBudget.spend(frames.bytes.count)
                 reader.take(
                     shared: OwnedBytes(copying: frames.bytes), to: tail, carry: frames.carry, ends: publication.facts.closed)
+                if size > limits.eventsPieceBytes { reader.queue?.charge(frames.bytes.count, to: largeEvents) }
                 continue
             }
             var found = fanout.frames.firstIndex { $0.before == reader.carry }

@@ -443,10 +443,10 @@ import Testing
         #expect([200, 505].contains(try client.response().status))
     }
 
-    @Test("The preface of HTTP/2 is refused like a request of that version")
+    @Test("What only begins like the preface of HTTP/2 is refused like a request of that version")
     func http2Preface() throws {
         let client = try Self.server.get().connect()
-        try client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        try client.send("PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n")
         #expect([400, 505].contains(try client.response().status))
         #expect(client.ends())
     }
