@@ -24,43 +24,43 @@ public final class LoadGenerator {
     /// Where every connection receives; what is in it belongs to the turn.
     let input = UnsafeMutableRawBufferPointer.allocate(byteCount: 128 << 10, alignment: 64)
     /// What the current phase sends as content.
-    private(set) var content = UnsafeRawBufferPointer(start: nil, count: 0)
+    var content = UnsafeRawBufferPointer(start: nil, count: 0)
 
-    private let alarm: Alarm
-    private var request = RequestBuffer(capacity: 96 << 10)
-    private let progress: ((String) -> Void)?
-    private var target: SocketAddress?
+    let alarm: Alarm
+    var request = RequestBuffer(capacity: 96 << 10)
+    let progress: ((String) -> Void)?
+    var target: SocketAddress?
 
-    private var writers: [BenchConnection] = []
-    private var readers: [BenchConnection] = []
+    var writers: [BenchConnection] = []
+    var readers: [BenchConnection] = []
     /// Connections that wait for something to do, those that have waited longest first.
-    private var idle: [BenchConnection] = []
-    private var idleHead = 0
+    var idle: [BenchConnection] = []
+    var idleHead = 0
     /// To be opened again at this time.
-    private var broken: [(at: Int64, connection: BenchConnection)] = []
-    private var opening: Opening?
+    var broken: [(at: Int64, connection: BenchConnection)] = []
+    var opening: Opening?
 
-    private var phase: LoadPhase?
-    private var result: BenchResult
-    private var interrupted = false
+    var phase: LoadPhase?
+    var result: BenchResult
+    var interrupted = false
 
     // Requests.
-    private let prefix: [UInt8]
-    private let common: [UInt8]
-    private var createHead: [UInt8] = []
-    private var appendHead: [UInt8] = []
-    private var streamCount = 0
+    let prefix: [UInt8]
+    let common: [UInt8]
+    var createHead: [UInt8] = []
+    var appendHead: [UInt8] = []
+    var streamCount = 0
     /// Of each stream: where its last message begins, and its tail.
-    private var readOffsets: [[UInt8]] = []
-    private var tails: [[UInt8]] = []
+    var readOffsets: [[UInt8]] = []
+    var tails: [[UInt8]] = []
 
     // Live.
-    private var sent: [[Int64]] = []
-    private var readersOfStream: [Int] = []
-    private var round = FanOutRound()
+    var sent: [[Int64]] = []
+    var readersOfStream: [Int] = []
+    var round = FanOutRound()
 
     /// One append of fan-out.
-    private struct FanOutRound {
+    struct FanOutRound {
         /// From the append to the end of the pause behind its last receipt.
         var isOpen = false
         var acknowledged: Int64?
@@ -68,7 +68,7 @@ public final class LoadGenerator {
     }
 
     /// Connections that are being opened together.
-    private struct Opening {
+    struct Opening {
         let connections: [BenchConnection]
         var next = 0
         var done = 0
@@ -78,7 +78,7 @@ public final class LoadGenerator {
     }
 
     /// Ends the loop's waiting when the next operation is due; `pace` does the rest.
-    private final class Alarm: ReadinessHandler {
+    final class Alarm: ReadinessHandler {
         let timer: AlarmTimer
         private var setTo = Int64.max
         init(_ timer: consuming AlarmTimer) { self.timer = timer }
@@ -121,8 +121,8 @@ public final class LoadGenerator {
         content.deallocate()
     }
 
-    private var isJSON: Bool { plan.jsonMessages }
-    private var typeField: String { "Content-Type: \(isJSON ? "application/json" : "text/plain")\r\n" }
+    var isJSON: Bool { plan.jsonMessages }
+    var typeField: String { "Content-Type: \(isJSON ? "application/json" : "text/plain")\r\n" }
 
     func deadline() -> Int64 { AlarmTimer.now() + Int64(plan.timeout) * 1_000_000 }
 
@@ -165,7 +165,7 @@ public final class LoadGenerator {
     }
 
     /// Measures nothing: the first address at which somebody listens.
-    private func findTarget() throws(BenchFailure) {
+    func findTarget() throws(BenchFailure) {
         let found = SocketAddress.resolve(host: plan.target.host, port: plan.target.port)
         guard !found.isEmpty else { throw BenchFailure(.unreachable, "\(plan.target.host): there is no such host") }
         var reason = ""
@@ -184,7 +184,7 @@ public final class LoadGenerator {
         throw BenchFailure(.unreachable, reason)
     }
 
-    private func prepare() throws(BenchFailure) {
+    func prepare() throws(BenchFailure) {
         let size = plan.messageSize
         switch plan.workload {
         case .get, .create: break
@@ -217,14 +217,14 @@ public final class LoadGenerator {
         if plan.workload.isLive { try openReaders() }
     }
 
-    private func createStreams(content: [UInt8]) throws(BenchFailure) {
+    func createStreams(content: [UInt8]) throws(BenchFailure) {
         setContent(content)
         readOffsets = Array(repeating: [], count: plan.streams)
         tails = readOffsets
         try setUp(.create, "creating the streams", limit: plan.streams)
     }
 
-    private func openReaders() throws(BenchFailure) {
+    func openReaders() throws(BenchFailure) {
         sent = Array(repeating: [], count: plan.streams)
         readersOfStream = Array(repeating: 0, count: plan.streams)
         result.withoutReaders = plan.serverPID.flatMap { ProcessUse.of($0) }
@@ -250,7 +250,7 @@ public final class LoadGenerator {
         result.withReaders = plan.serverPID.flatMap { ProcessUse.of($0) }
     }
 
-    private func measure() throws(BenchFailure) {
+    func measure() throws(BenchFailure) {
         if plan.warmUp > 0, !interrupted {
             let warm = perform(measuredPhase(milliseconds: plan.warmUp, limit: plan.workload == .fanOut ? 1 : nil), "warm-up")
             result.otherErrors.merge(warm.errors)
@@ -277,7 +277,7 @@ public final class LoadGenerator {
         }
     }
 
-    private func measuredPhase(milliseconds: Int?, limit: Int?) -> LoadPhase {
+    func measuredPhase(milliseconds: Int?, limit: Int?) -> LoadPhase {
         let interval = plan.rate.map { 1e9 / $0 }
         var limit = limit
         // The open loop knows how many there will be; that is the same length of time.
@@ -299,7 +299,7 @@ public final class LoadGenerator {
         return phase
     }
 
-    private func deleteStreams() {
+    func deleteStreams() {
         guard streamCount > 0, writers.contains(where: { $0.state == .idle }) else { return }
         let done = perform(LoadPhase(work: .delete, limit: streamCount, interval: nil), "deleting the streams")
         result.otherErrors.merge(done.errors)
@@ -308,13 +308,13 @@ public final class LoadGenerator {
     // MARK: Phases
 
     /// Work that has to succeed before anything can be measured.
-    private func setUp(_ work: LoadPhase.Work, _ what: String, limit: Int) throws(BenchFailure) {
+    func setUp(_ work: LoadPhase.Work, _ what: String, limit: Int) throws(BenchFailure) {
         let done = perform(LoadPhase(work: work, limit: limit, interval: nil), what)
         if let kind = done.errors.kinds.first { throw BenchFailure(.refused, "\(what): \(kind.text): \(done.errors.examples[kind] ?? "")") }
         if done.succeeded < limit, !interrupted { throw BenchFailure(.refused, "\(what): the server does not answer") }
     }
 
-    private func perform(_ planned: LoadPhase, _ what: String) -> LoadPhase {
+    func perform(_ planned: LoadPhase, _ what: String) -> LoadPhase {
         planned.start = AlarmTimer.now()
         planned.lastAnswer = planned.start
         if planned.end != .max { planned.end += planned.start }
@@ -344,17 +344,17 @@ public final class LoadGenerator {
         return done
     }
 
-    private var currentWork = ""
+    var currentWork = ""
 
-    private func beginsNoMore(_ now: Int64) -> Bool {
+    func beginsNoMore(_ now: Int64) -> Bool {
         guard let phase else { return true }
         return isStopped(phase) || phase.begun >= phase.limit ?? .max || now >= phase.end
     }
 
     /// Ctrl-C ends everything but the removal of what was created.
-    private func isStopped(_ phase: LoadPhase) -> Bool { interrupted && phase.work != .delete }
+    func isStopped(_ phase: LoadPhase) -> Bool { interrupted && phase.work != .delete }
 
-    private func phaseIsOver() -> Bool {
+    func phaseIsOver() -> Bool {
         guard let phase else { return true }
         if isStopped(phase) { return true }
         if beginsNoMore(loopTime), phase.outstanding == 0, phase.receipts >= phase.expected, !round.isOpen { return true }
@@ -366,9 +366,9 @@ public final class LoadGenerator {
     }
 
     /// Read once a turn.
-    private var loopTime: Int64 = 0
+    var loopTime: Int64 = 0
 
-    private func turns(until isDone: () -> Bool) {
+    func turns(until isDone: () -> Bool) {
         loopTime = AlarmTimer.now()
         while !isDone() {
             loop.runTurn(waiting: true)
@@ -376,13 +376,13 @@ public final class LoadGenerator {
         }
     }
 
-    private func wait(milliseconds: Int) {
+    func wait(milliseconds: Int) {
         let end = AlarmTimer.now() + Int64(milliseconds) * 1_000_000
         turns { loopTime >= end || interrupted }
     }
 
     /// Twenty times a second: time limits, connections to open again, progress.
-    private func tick() {
+    func tick() {
         let now = AlarmTimer.now()
         ticks += 1
         if ticks % 5 == 0 {
@@ -402,9 +402,9 @@ public final class LoadGenerator {
         loop.schedule(after: 50) { [unowned self] in tick() }
     }
 
-    private var ticks = 0
+    var ticks = 0
 
-    private func report(_ now: Int64) {
+    func report(_ now: Int64) {
         guard let progress else { return }
         if let opening {
             progress("connecting: \(opening.done) of \(opening.connections.count)")
@@ -418,7 +418,7 @@ public final class LoadGenerator {
     // MARK: Connections
 
     /// Opens them all, a burst at a time, and returns when they are up.
-    private func open(_ connections: [BenchConnection], _ what: String?) throws(BenchFailure) {
+    func open(_ connections: [BenchConnection], _ what: String?) throws(BenchFailure) {
         let start = AlarmTimer.now()
         opening = Opening(connections: connections, begun: [])
         opening!.begun.reserveCapacity(connections.count)
@@ -433,7 +433,7 @@ public final class LoadGenerator {
         }
     }
 
-    private func openNext() {
+    func openNext() {
         guard let number = opening?.next, number < opening!.connections.count, opening!.failure == nil else { return }
         opening!.next += 1
         opening!.begun.append(AlarmTimer.now())
@@ -442,7 +442,7 @@ public final class LoadGenerator {
 
     /// A loopback target is reached from 127.0.0.1, .2, …: an address has about 28,000 ports to connect from, and the kernel, which tries those
     /// of one parity first, looks at thousands of them for each connection once half are taken (a millisecond each).
-    private func connect(_ connection: BenchConnection) {
+    func connect(_ connection: BenchConnection) {
         guard let target else { preconditionFailure("the target has been found") }
         let source = target.isIPv4Loopback ? SocketAddress.ipv4(0x7F00_0001 + UInt32(connection.index / 4000)) : nil
         connection.open(target, from: source)
@@ -483,12 +483,12 @@ public final class LoadGenerator {
         broken.append((AlarmTimer.now() + 100_000_000, connection))
     }
 
-    private func note(_ kind: ErrorTally.Kind, _ reason: String) {
+    func note(_ kind: ErrorTally.Kind, _ reason: String) {
         if phase != nil { phase!.errors.add(kind, reason) } else { result.otherErrors.add(kind, reason) }
     }
 
     /// The operation's outcome is not known, or it is known that nothing was appended.
-    private func giveUp(_ connection: BenchConnection) {
+    func giveUp(_ connection: BenchConnection) {
         guard connection.operation == .append, phase?.work == .measured else { return }
         // A producer whose last number is in doubt goes on in a new epoch.
         if plan.producers {
@@ -505,7 +505,7 @@ public final class LoadGenerator {
     // MARK: Beginning operations
 
     /// The connection has nothing to do.
-    private func proceed(_ connection: BenchConnection) {
+    func proceed(_ connection: BenchConnection) {
         guard let phase, connection.state == .idle, !connection.isReader else { return }
         if phase.interval != nil { return idle.append(connection) }
         if round.isOpen, phase.work == .measured { return }
@@ -514,7 +514,7 @@ public final class LoadGenerator {
     }
 
     /// The open loop, at the end of each turn: everything that is due is begun, and the alarm set for what is due next.
-    private func pace() {
+    func pace() {
         guard let interval = phase?.interval, interval > 0 else { return }
         while idleHead < idle.count {
             let now = AlarmTimer.now()
@@ -536,7 +536,7 @@ public final class LoadGenerator {
         }
     }
 
-    private func begin(_ connection: BenchConnection, at intended: Int64) {
+    func begin(_ connection: BenchConnection, at intended: Int64) {
         guard let number = phase?.begun, let work = phase?.work else { return }
         phase!.begun += 1
         connection.intended = intended
@@ -558,7 +558,7 @@ public final class LoadGenerator {
         }
     }
 
-    private func beginMeasured(_ connection: BenchConnection, _ number: Int) {
+    func beginMeasured(_ connection: BenchConnection, _ number: Int) {
         switch plan.workload {
         case .append:
             connection.operation = .append
@@ -593,274 +593,6 @@ public final class LoadGenerator {
             } else {
                 create(connection, stream: streamCount)
             }
-        }
-    }
-
-    // MARK: Requests
-
-    /// What is sent as content from now on, and the heads that depend on it.
-    private func setContent(_ bytes: [UInt8]) {
-        content.deallocate()
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 16)
-        memory.copyBytes(from: bytes)
-        content = UnsafeRawBufferPointer(rebasing: memory[..<bytes.count])
-        let head = "\(typeField)Content-Length: \(bytes.count)\r\n"
-        createHead = Array((head + "\r\n").utf8)
-        appendHead = Array(head.utf8)
-    }
-
-    /// The request line and the fields that all requests have.
-    private func address(_ method: StaticString, _ stream: Int, query: StaticString? = nil) {
-        request.clear()
-        request.append(method)
-        request.append(prefix)
-        request.append(stream)
-        if let query { request.append(query) } else { request.append(common) }
-    }
-
-    private func finishHead(_ connection: BenchConnection) {
-        request.append(common)
-        request.append("\r\n")
-        connection.send(request.bytes, content: 0..<0)
-    }
-
-    /// A small content goes out in one piece with its head.
-    private func sendWithContent(_ connection: BenchConnection) {
-        if content.count <= request.room {
-            request.append(content)
-            connection.send(request.bytes, content: 0..<0)
-        } else {
-            connection.send(request.bytes, content: 0..<content.count)
-        }
-    }
-
-    private func create(_ connection: BenchConnection, stream: Int) {
-        connection.operation = .create
-        connection.stream = stream
-        streamCount = max(streamCount, stream + 1)
-        address("PUT ", stream)
-        // In the mixture, the content is that of the appends, which is a good first content too.
-        request.append(createHead)
-        sendWithContent(connection)
-    }
-
-    /// To the stream that is set, or, in a run, to the next one of the connection's share: with as many streams as connections, or more, no
-    /// two connections write to the same.
-    private func append(_ connection: BenchConnection) {
-        var slot = 0
-        if connection.operation == .append, !plan.workload.isLive {
-            let share = plan.streams > connection.index ? (plan.streams - connection.index - 1) / writers.count + 1 : 0
-            if share > 0 {
-                slot = connection.turn
-                connection.turn = slot + 1 < share ? slot + 1 : 0
-                connection.stream = connection.index + slot * writers.count
-            } else {
-                connection.stream = connection.index % plan.streams
-            }
-        }
-        address("POST ", connection.stream)
-        request.append(appendHead)
-        if plan.producers, connection.operation == .append {
-            while connection.sequences.count <= slot { connection.sequences.append(0) }
-            request.append("Producer-Id: ")
-            request.append(connection.index)
-            request.append("\r\nProducer-Epoch: ")
-            request.append(connection.epoch)
-            request.append("\r\nProducer-Seq: ")
-            request.append(connection.sequences[slot])
-            request.append("\r\n")
-            connection.sequences[slot] += 1
-        }
-        request.append("\r\n")
-        sendWithContent(connection)
-    }
-
-    private func read(_ connection: BenchConnection, stream: Int) {
-        connection.operation = .read
-        connection.stream = stream
-        address("GET ", stream, query: "?offset=")
-        request.append(readOffsets[stream])
-        finishHead(connection)
-    }
-
-    private func catchUp(_ connection: BenchConnection) {
-        connection.operation = .catchUp
-        address("GET ", connection.stream, query: "?offset=")
-        request.append(connection.offset)
-        finishHead(connection)
-    }
-
-    /// A reader asks for what comes next.
-    private func listen(_ connection: BenchConnection) {
-        let isEvents = plan.liveMode == .sse
-        connection.operation = isEvents ? .sse : .longPoll
-        if isEvents, !connection.events.nextOffset.isEmpty { connection.offset = connection.events.nextOffset }
-        address("GET ", connection.stream, query: isEvents ? "?live=sse&offset=" : "?live=long-poll&offset=")
-        request.append(connection.offset)
-        if !isEvents, !connection.cursor.isEmpty {
-            request.append("&cursor=")
-            request.append(connection.cursor)
-        }
-        finishHead(connection)
-    }
-
-    // MARK: Answers
-
-    /// The answer to the connection's request is complete.
-    func finished(_ connection: BenchConnection, keepsAlive: Bool) {
-        if connection.isReader { return readerFinished(connection, keepsAlive) }
-        guard phase != nil else { return connection.close() }
-        let now = AlarmTimer.now()
-        let isContinued = judge(connection, now)
-        if connection.state == .idle, !keepsAlive {
-            connection.close()
-            if isContinued {
-                phase!.failed += 1
-                phase!.errors.add(.closed, "the server ended the connection between the parts of a catch-up")
-            }
-            return connect(connection)
-        }
-        if isContinued { catchUp(connection) } else { proceed(connection) }
-    }
-
-    /// - Returns: true when the operation goes on with another request.
-    private func judge(_ connection: BenchConnection, _ now: Int64) -> Bool {
-        let status = connection.status
-        let isRight: Bool
-        switch connection.operation {
-        case .create: isRight = status == 201
-        case .append: isRight = plan.producers ? status == 200 : status == 200 || status == 204
-        case .preload: isRight = status == 200 || status == 204
-        // One that could not be created is not there.
-        case .delete: isRight = status == 204 || status == 200 || status == 404
-        case .read, .catchUp, .get, .longPoll, .sse: isRight = status == 200
-        }
-        phase!.lastAnswer = now
-        guard isRight else {
-            phase!.failed += 1
-            phase!.errors.add(.status(status), "\(connection.operation) was answered \(status)")
-            giveUp(connection)
-            return false
-        }
-        let bytes = connection.contentBytes
-        var fault: String?
-        switch connection.operation {
-        case .create where phase!.work == .create || plan.workload == .mixed:
-            if phase!.work == .create {
-                tails[connection.stream] = connection.offset
-                readOffsets[connection.stream] = connection.offset
-            }
-        case .append where plan.workload == .mixed:
-            // A read from the last tail but one finds the last append. Offsets order as strings; answers may come in another order.
-            if tails[connection.stream].lexicographicallyPrecedes(connection.offset) {
-                swap(&readOffsets[connection.stream], &tails[connection.stream])
-                tails[connection.stream].replaceSubrange(0..., with: connection.offset)
-            }
-        case .preload: tails[connection.stream] = connection.offset
-        case .read where !isJSON:
-            if plan.workload == .read ? bytes != plan.messageSize : bytes == 0 || bytes % plan.messageSize != 0 {
-                fault = "\(bytes) bytes were read where messages of \(plan.messageSize) should be"
-            }
-        case .catchUp:
-            let all = connection.earlierBytes + bytes
-            if !connection.isUpToDate {
-                if bytes == 0 || connection.offset.isEmpty {
-                    fault = "a part of a catch-up is empty or says no next offset"
-                } else {
-                    connection.earlierBytes = all
-                    return true
-                }
-            } else if !isJSON, all != plan.messageSize {
-                fault = "a catch-up gave \(all) bytes of \(plan.messageSize)"
-            }
-        default: break
-        }
-        if let fault {
-            phase!.failed += 1
-            phase!.errors.add(.malformed, fault)
-            return false
-        }
-        phase!.succeeded += 1
-        if phase!.work == .measured { record(connection, now, bytes) }
-        return false
-    }
-
-    @inline(__always)
-    private func record(_ connection: BenchConnection, _ now: Int64, _ bytes: Int) {
-        let measure: Measure
-        switch connection.operation {
-        case .append: measure = .append
-        case .create: measure = .create
-        case .read: measure = .read
-        case .catchUp: measure = .catchUp
-        default: measure = .get
-        }
-        phase!.histograms[measure]!.add(now - connection.intended)
-        phase!.bytes += measure == .append || measure == .create ? content.count : connection.earlierBytes + bytes
-        if plan.workload == .fanOut {
-            round.acknowledged = now
-            closeRound()
-        }
-    }
-
-    // MARK: Readers
-
-    private func readerFinished(_ connection: BenchConnection, _ keepsAlive: Bool) {
-        let isEvents = connection.operation == .sse
-        let status = connection.status
-        guard status == 200 || !isEvents && status == 204 else {
-            note(.status(status), "\(isEvents ? "an event stream" : "a long-poll") was answered \(status)")
-            connection.close()
-            return broken.append((AlarmTimer.now() + 100_000_000, connection))
-        }
-        if !isEvents {
-            connection.earlierBytes += connection.contentBytes
-            received(connection, bytes: connection.earlierBytes)
-        }
-        guard connection.state == .idle else { return }
-        if keepsAlive { return listen(connection) }
-        phase?.reconnects += 1
-        connection.close()
-        connect(connection)
-    }
-
-    func eventsCame(_ connection: BenchConnection) {
-        received(connection, bytes: connection.events.payloadBytes)
-    }
-
-    /// - Parameter bytes: all that this reader has received since it began.
-    @inline(__always)
-    private func received(_ reader: BenchConnection, bytes: Int) {
-        let count = bytes / plan.messageSize
-        guard count > reader.received else { return }
-        guard count <= sent[reader.stream].count, phase != nil else {
-            reader.received = min(count, sent[reader.stream].count)
-            return note(.malformed, "a reader was sent more than was appended")
-        }
-        let now = AlarmTimer.now()
-        phase!.lastAnswer = now
-        phase!.receipts += count - reader.received
-        if plan.workload == .fanOut {
-            round.receipts.append(now)
-            reader.received = count
-            return closeRound()
-        }
-        let times = sent[reader.stream]
-        for index in reader.received..<count { phase!.histograms[.receipt]!.add(now - times[index]) }
-        reader.received = count
-    }
-
-    /// Fan-out: when the append is acknowledged and everybody has it, its times are recorded; after the pause comes the next.
-    private func closeRound() {
-        guard let acknowledged = round.acknowledged, round.receipts.count == readers.count, phase != nil else { return }
-        phase!.histograms[.first]!.add(round.receipts.min()! - acknowledged)
-        phase!.histograms[.last]!.add(round.receipts.max()! - acknowledged)
-        for time in round.receipts { phase!.histograms[.all]!.add(time - acknowledged) }
-        round.acknowledged = nil
-        round.receipts.removeAll(keepingCapacity: true)
-        loop.schedule(after: Int64(plan.pauseMilliseconds)) { [unowned self] in
-            round.isOpen = false
-            for writer in writers { proceed(writer) }
         }
     }
 }

@@ -1,6 +1,7 @@
 // Measures HeadScanner and RequestHead on a GET of 150 bytes that is in the cache, as a reactor that has just received it would find it.
 //
 //     swift run -c release http-head-bench
+//     http-head-bench ROUNDS        scans and parses so often and measures nothing: for a count of instructions (Tests/Benchmarks/instructions)
 
 import HTTPWire
 
@@ -30,6 +31,16 @@ func run() {
 
     var scanner = HeadScanner()
     var head = RequestHead()
+    if CommandLine.arguments.count > 1, let rounds = Int(CommandLine.arguments[1]) {
+        bytes.withUnsafeBytes { buffer in
+            for _ in 0..<rounds {
+                scanner.reset()
+                guard let length = try? scanner.scan(buffer, limits: limits) else { continue }
+                try? head.parse(UnsafeRawBufferPointer(rebasing: buffer[..<length]), limits: limits)
+            }
+        }
+        return
+    }
     measure("scan        ") { buffer in
         scanner.reset()
         return (try? scanner.scan(buffer, limits: limits)) ?? 0

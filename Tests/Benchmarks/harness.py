@@ -153,8 +153,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def sync_times(folder, count=300):
-    """Seconds of fdatasync(2) after writing 4 KiB over a file that is there already: what the disk adds to a durable append."""
+def sync_times(folder, pause, count=200):
+    """Seconds of write and fdatasync(2) of 4 KiB over a file that is there already, with a pause before each: what the disk adds to an append
+    that comes after such a pause. A disk, and a processor, that have been idle take longer than in a loop."""
     path = Path(folder) / "sync"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -162,8 +163,9 @@ def sync_times(folder, count=300):
         os.fsync(descriptor)
         times = []
         for index in range(count):
-            os.pwrite(descriptor, os.urandom(4096), (index % 256) * 4096)
+            time.sleep(pause)
             start = time.perf_counter()
+            os.pwrite(descriptor, os.urandom(4096), (index % 256) * 4096)
             os.fdatasync(descriptor)
             times.append(time.perf_counter() - start)
     finally:
