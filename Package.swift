@@ -102,7 +102,7 @@ let package = Package(
             name: "ServerTests",
             dependencies: [
                 "Server", "CLinux", "SystemCalls", "Reactor", "HTTPWire", "StreamRules", "StreamStore", "StreamActors", "StreamHTTP",
-                "ServerSettings", "Systemd", logging, system,
+                "ServerSettings", "Systemd", "TransportSecurity", logging, system,
             ], swiftSettings: strict),
         // Starts the executable and talks to it over loopback.
         .testTarget(

@@ -443,12 +443,15 @@ import Testing
         #expect([200, 505].contains(try client.response().status))
     }
 
-    @Test("What only begins like the preface of HTTP/2 is refused like a request of that version")
+    @Test("The preface of HTTP/2 behind a request, and what only begins like it, are refused like a request of that version")
     func http2Preface() throws {
-        let client = try Self.server.get().connect()
-        try client.send("PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n")
-        #expect([400, 505].contains(try client.response().status))
-        #expect(client.ends())
+        for (before, text) in [(true, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), (false, "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n")] {
+            let client = try Self.server.get().connect()
+            if before { #expect(try client.exchange("GET", "/v1/stream/none").status == 404) }
+            try client.send(text)
+            #expect([400, 505].contains(try client.response().status))
+            #expect(client.ends())
+        }
     }
 
     @Test("TLS spoken to this port ends the connection")
