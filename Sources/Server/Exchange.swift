@@ -254,7 +254,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     /// Before anything is answered: an answer may come at once.
-    private final func noteForLog(_ bytes: UnsafeRawBufferPointer) {
+    final func noteForLog(_ bytes: UnsafeRawBufferPointer) {
         guard server.logsAccess, let request else { return }
         let head = server.requestHead
         request.accessLine =
