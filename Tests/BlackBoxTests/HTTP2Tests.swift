@@ -130,15 +130,15 @@ import Testing
         #expect(try writer.exchange("PUT", "/v1/stream/big", ["Content-Type: image/png"], .pattern(32 << 20)).status == 201)
         let other = try self.peer(server)
         #expect(try other.exchange("HEAD", "/v1/stream/big", authority: Self.authority).status == 200)
-        let descriptors = try server.descriptorCount()
+        let sockets = try server.socketCount()
         let peer = try peer(server, window: 1 << 30, connectionWindow: 1 << 30, receiveBuffer: 65_536)
         let streams = try (0..<20).map { _ in try peer.request("GET", "/v1/stream/big", authority: Self.authority) }
         #expect(try peer.run { streams[0].status == 200 })
-        #expect(try server.descriptorCount() > descriptors)
+        #expect(try server.socketCount() > sockets)
         let isGivenUp = try Deadline.poll(every: .milliseconds(100)) {
             let answer = try other.exchange("HEAD", "/v1/stream/big", authority: Self.authority)
             #expect(answer.status == 200)
-            return try server.descriptorCount() <= descriptors
+            return try server.socketCount() <= sockets
         }
         #expect(isGivenUp)
         withExtendedLifetime(peer) {}

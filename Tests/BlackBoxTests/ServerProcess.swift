@@ -102,8 +102,15 @@ final class ServerProcess: Sendable {
         return (user + system) * 1000 / sysconf(Int32(_SC_CLK_TCK))
     }
 
-    /// Descriptors that are open.
-    func descriptorCount() throws -> Int { try Folder.list("/proc/\(process.pid)/fd").count }
+    /// Its open sockets: listeners, connections.
+    func socketCount() throws -> Int {
+        let folder = "/proc/\(process.pid)/fd/"
+        return try Folder.list(folder).count { name in
+            var target = [CChar](repeating: 0, count: 64)
+            let count = max(0, readlink(folder + name, &target, target.count))
+            return String(decoding: target[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self).hasPrefix("socket:")
+        }
+    }
 
     /// Memory in use, in bytes.
     func residentBytes() throws -> Int {
