@@ -228,7 +228,7 @@ def logs_with_fields():
     """the journal has the fields of an event, and the catalog explains those that have an identity"""
     ask("PUT", "/v1/stream/logged/name")
     event = next(e for e in journal("-u", SERVICE, "STREAM=logged/name"))
-    assert event["PRIORITY"] == "6" and event["CODE_FILE"] == "Server/Connection.swift" and event["STATUS"] == "201", event
+    assert event["PRIORITY"] == "6" and event["CODE_FILE"] == "Server/Exchange.swift" and event["STATUS"] == "201", event
     assert event["MESSAGE"].startswith("PUT /v1/stream/logged/name") and event["SYSLOG_IDENTIFIER"] == "durable-streams", event
     assert event["_TRANSPORT"] == "journal"
     text = output("journalctl", "-x", "--no-pager", "-q", "MESSAGE_ID=" + EVENTS["reload refused"])
@@ -236,6 +236,45 @@ def logs_with_fields():
     # Without access log from here on.
     configure("")
     systemctl("reload", SERVICE)
+
+
+def serves_https():
+    """https and its redirect by socket units, the certificate by LoadCredential=; a renewed one by restart"""
+    folder = "/run/durable-streams-test"
+    certificate, key = f"{folder}/tls.pem", f"{folder}/tls.key"
+
+    def renew():
+        output("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+               "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate)
+
+    def fetch(*flags, url="https://localhost/v1/stream/first"):
+        shape = "%{http_version} %{http_code} %{redirect_url}"
+        return output("curl", "-sS", "--max-time", "30", "--cacert", certificate, "-o", "/dev/null", "-w", shape, *flags, url).strip()
+
+    renew()
+    sockets = {"https": 443, "redirect": 80}
+    for name, port in sockets.items():
+        with open(f"/etc/systemd/system/durable-streams-{name}.socket", "w") as file:
+            file.write(f"[Socket]\nListenStream={port}\nFileDescriptorName={name}\nService={SERVICE}\nBacklog=65535\n")
+    drop_in(SERVICE, "tls", f"[Service]\nLoadCredential=tls.pem:{certificate}\nLoadCredential=tls.key:{key}\n")
+    configure("tls-certificate: credential:tls.pem\ntls-key: credential:tls.key\n")
+    systemctl("stop", SERVICE)
+    for name in sockets:
+        systemctl("start", f"durable-streams-{name}.socket")
+    assert fetch("--http2") == "2 200" and fetch("--http1.1") == "1.1 200"
+    assert fetch(url="http://localhost/v1/stream/first") == "1.1 308 https://localhost/v1/stream/first"
+    assert ask("GET", "/v1/stream/first")[0] == 200
+    renew()
+    # The copy is made when the unit starts.
+    systemctl("restart", SERVICE)
+    assert fetch("--http2") == "2 200"
+    for name in sockets:
+        systemctl("stop", f"durable-streams-{name}.socket")
+        os.remove(f"/etc/systemd/system/durable-streams-{name}.socket")
+    os.remove(f"/etc/systemd/system/{SERVICE}.d/tls.conf")
+    configure("")
+    systemctl("daemon-reload")
+    systemctl("restart", SOCKET)
 
 
 def is_verified_online():
@@ -417,7 +456,7 @@ def is_removed(before):
 
 STEPS = [
     installs, starts_at_the_first_connection, is_confined, is_checked_for_production, serves_several_sockets, reloads, logs_with_fields,
-    is_restarted_under_load, is_verified_online, watchdog_of_the_process, watchdog_of_the_journal_thread, watchdog_of_the_reactor,
+    serves_https, is_restarted_under_load, is_verified_online, watchdog_of_the_process, watchdog_of_the_journal_thread, watchdog_of_the_reactor,
     recovers_from_a_crash, explains_failures, runs_several_instances, is_upgraded, stops
 ]
 
