@@ -271,7 +271,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         }
         tag &+= 1
         request = PendingRequest(
-            verb: nil, name: [], context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
+            nil, context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
             body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
         noteForLog(bytes)
         server.responder.redirect(to: location, &server.head)

@@ -24,8 +24,8 @@ import SystemCalls
 
 /// What is known of a request while it is being served.
 final class PendingRequest {
-    let verb: StreamRequest.Verb?
-    let name: [UInt8]
+    /// nil: it is answered without a stream.
+    let asked: StreamRequest?
     let context: ResponseContext
     let keepAlive: Bool
     let minorVersion: Int
@@ -41,11 +41,9 @@ final class PendingRequest {
     var inPlaceCount = 0
 
     init(
-        verb: StreamRequest.Verb?, name: [UInt8], context: ResponseContext, keepAlive: Bool, minorVersion: Int, problem: Problem?,
-        body: BodyReceiver
+        _ asked: StreamRequest?, context: ResponseContext, keepAlive: Bool, minorVersion: Int, problem: Problem?, body: BodyReceiver
     ) {
-        self.verb = verb
-        self.name = name
+        self.asked = asked
         self.context = context
         self.keepAlive = keepAlive
         self.minorVersion = minorVersion
@@ -56,7 +54,7 @@ final class PendingRequest {
     /// Whether a wait can go on without it: nothing in it that the answer depends on, but the cursor and `offset=now`.
     var isPlain: Bool {
         keepAlive && minorVersion == 1 && accessLine == nil && reserved == 0 && !context.headOnly
-            && context.origin == nil && context.ifNoneMatch == nil && context.location == nil
+            && context.isPlain
     }
 }
 
@@ -197,7 +195,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         case .stream(let asked):
             if case .length(let count) = framing, count > limits.bodyBytes {
                 request = PendingRequest(
-                    verb: nil, name: [], context: asked.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
+                    nil, context: asked.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
                     body: BodyReceiver(.none, limit: 0, wire: limits.wire, discards: true))
                 noteForLog(bytes)
                 refuseTooLarge()
@@ -211,7 +209,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             var inPlace = 0
             if hasBody, case .length(let count) = framing, count <= following { inPlace = count }
             request = PendingRequest(
-                verb: asked.verb, name: asked.name, context: asked.context, keepAlive: keepAlive, minorVersion: head.minorVersion,
+                asked, context: asked.context, keepAlive: keepAlive, minorVersion: head.minorVersion,
                 problem: nil,
                 body: BodyReceiver(
                     inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
@@ -219,7 +217,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             request!.inPlaceCount = inPlace
         case .preflight(let context):
             request = PendingRequest(
-                verb: nil, name: [], context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
+                nil, context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
                 body: BodyReceiver(
                     framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
         case .problem(let problem, let context):
@@ -228,7 +226,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             if case .length(let count) = framing { discardable = count <= limits.bodyBytes }
             let stays = keepAlive && discardable && !(head.expectsContinue && framing != .none)
             request = PendingRequest(
-                verb: nil, name: [], context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
+                nil, context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
                 body: BodyReceiver(
                     framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
             if !stays {
@@ -295,7 +293,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     final func bodyIsComplete(_ borrowed: UnsafeMutableRawBufferPointer?) {
         guard let request else { preconditionFailure("a body belongs to a request") }
         phaseEnd = .max
-        guard let verb = request.verb else {
+        guard let asked = request.asked else {
             answerWithoutStream()
             return
         }
@@ -313,7 +311,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         request.body = BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true)
         let action: StreamCommand.Action
         do throws(Problem) {
-            switch verb {
+            switch asked.verb {
             case .create(let request): action = .create(request)
             case .append(let request):
                 action = .append(try StreamRequest.complete(request, contentCount: content.count))
@@ -326,7 +324,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             respond(body)
             return
         }
-        let command = StreamCommand(name: request.name, action: action)
+        let command = StreamCommand(name: asked.name, action: action)
         if let done = server.registry.execute(command, content, self, tag) { answer(done.outcome, from: done.stream, tag: tag) }
     }
 
@@ -356,7 +354,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         let (line, began) = (request?.accessLine, request?.began)
         endRequest()
         request = PendingRequest(
-            verb: nil, name: [], context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
+            nil, context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
             body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
         request?.accessLine = line
         request?.began = began ?? 0
@@ -463,7 +461,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// How it reads. Only a long-poll outlives its request, and is answered when it is woken.
     private final var mode: ReadRequest.Mode {
         guard let request else { return .longPoll }
-        guard case .read(let read) = request.verb else { preconditionFailure("only a read is answered with bytes") }
+        guard let asked = request.asked, case .read(let read) = asked.verb else { preconditionFailure("only a read is answered with bytes") }
         return read.mode
     }
 
@@ -584,7 +582,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         guard let request, let line = request.accessLine else { return }
         request.accessLine = nil
         var metadata: Logger.Metadata = ["status": "\(status)", "ms": "\(server.loop.now - request.began)"]
-        if !request.name.isEmpty { metadata["STREAM"] = "\(StreamLabel.text(request.name))" }
+        if let asked = request.asked { metadata["STREAM"] = "\(StreamLabel.text(asked.name))" }
         server.logger.info("\(line)", metadata: metadata)
     }
 

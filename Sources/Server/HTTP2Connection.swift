@@ -362,7 +362,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func transmitEventsHead() { respond(server.head, hasBody: true) }
 
     private func respond(_ head: ResponseHead, hasBody: Bool) {
-        head.lines.withUnsafeBytes {
+        head.withLines {
             wire.respond(status: head.status, lines: $0, contentLength: head.contentLength, hasBody: hasBody)
         }
     }

@@ -318,7 +318,7 @@ final class ServerCore: @unchecked Sendable {
     func serializeHead(keepAlive: Bool, minorVersion: Int) {
         output.removeAll(keepingCapacity: true)
         ResponseLine.statusLine(head.status).withUTF8Buffer { output.append(contentsOf: $0) }
-        output.append(contentsOf: head.lines)
+        head.withLines { output.append(contentsOf: $0) }
         if let length = head.contentLength, head.status != 204, head.status != 304 { HeadEnding.contentLength(length, &output) }
         if !keepAlive {
             HeadEnding.close.withUTF8Buffer { output.append(contentsOf: $0) }
@@ -408,9 +408,13 @@ enum HeadEnding {
     static let keepAlive: StaticString = "Connection: keep-alive\r\n\r\n"
 
     static func contentLength(_ length: Int, _ output: inout [UInt8]) {
-        output.append(contentsOf: "Content-Length: ".utf8)
-        output.append(contentsOf: String(length).utf8)
-        output.append(0x0D)
-        output.append(0x0A)
+        let name: StaticString = "Content-Length: "
+        withUnsafeTemporaryAllocation(byteCount: name.utf8CodeUnitCount + 22, alignment: 1) { line in
+            let place = line.baseAddress!
+            place.copyMemory(from: name.utf8Start, byteCount: name.utf8CodeUnitCount)
+            let end = name.utf8CodeUnitCount + DecimalText.write(UInt64(length), to: place + name.utf8CodeUnitCount)
+            place.storeBytes(of: UInt16(0x0A0D).littleEndian, toByteOffset: end, as: UInt16.self)
+            output.append(contentsOf: UnsafeRawBufferPointer(start: place, count: end + 2))
+        }
     }
 }

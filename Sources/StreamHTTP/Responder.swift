@@ -40,8 +40,8 @@ public struct Responder: Sendable {
     public let settings: ResponderSettings
     private let common: [UInt8]
     private var generator = SystemRandomNumberGenerator()
-    /// The Date line, remade when the second changes.
-    private var date: [UInt8] = []
+    /// The Date line, remade when the second changes, and the others that every answer has.
+    private var opening: [UInt8] = []
     private var dateSecond = Int64.min
     /// Unix milliseconds; set once a turn.
     public var now: Int64 = 0 {
@@ -62,17 +62,16 @@ public struct Responder: Sendable {
 
     private mutating func refreshDate() {
         dateSecond = now / 1000
-        date = Array("Date: ".utf8) + [UInt8](repeating: 0, count: HTTPDate.count) + [0x0D, 0x0A]
+        opening = Array("Date: ".utf8) + [UInt8](repeating: 0, count: HTTPDate.count) + [0x0D, 0x0A] + common
         let second = dateSecond
-        date.withUnsafeMutableBytes {
+        opening.withUnsafeMutableBytes {
             HTTPDate.write(unixSeconds: second, into: UnsafeMutableRawBufferPointer(rebasing: $0[6..<6 + HTTPDate.count]))
         }
     }
 
     private func begin(_ status: Int, _ context: ResponseContext, _ head: inout ResponseHead) {
         head.begin(status)
-        head.add(date)
-        head.add(common)
+        head.add(opening)
         if let origins = settings.origins, let origin = context.origin, origins.contains(origin) {
             head.field("Access-Control-Allow-Origin: ", origin)
         }
@@ -141,15 +140,15 @@ public struct Responder: Sendable {
 
     /// false when the client has it already: the head is a 304 and there is no body.
     public mutating func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> Bool {
-        let etag = context.fromNow ? [] : Self.etag(range)
+        let etag = context.fromNow ? nil : EntityTag(range)
         var matches = false
-        if !etag.isEmpty, let wanted = context.ifNoneMatch {
-            matches = wanted.withUnsafeBytes { list in etag.withUnsafeBytes { EntityTags.matches(ifNoneMatch: list, etag: $0) } }
+        if let etag, let wanted = context.ifNoneMatch {
+            matches = wanted.withUnsafeBytes { list in etag.bytes.withUnsafeBytes { EntityTags.matches(ifNoneMatch: list, etag: $0) } }
         }
         begin(matches ? 304 : 200, context, &head)
         head.field("Content-Type: ", range.facts.contentType.bytes)
         head.field("Stream-Next-Offset: ", StreamOffset(position: range.to))
-        if !etag.isEmpty { head.field("ETag: ", etag) }
+        if let etag { head.field("ETag: ", etag) }
         cacheControl(range, context, &head)
         if range.upToDate { head.add("Stream-Up-To-Date: true\r\n") }
         if range.closed { head.add("Stream-Closed: true\r\n") }
@@ -171,19 +170,6 @@ public struct Responder: Sendable {
                     ? "Cache-Control: public, max-age=60, stale-while-revalidate=300\r\n"
                     : "Cache-Control: private, max-age=60, stale-while-revalidate=300\r\n")
         }
-    }
-
-    /// `"<incarnation>-<from>-<to>"`, with `-c` when the range reaches the end of a closed stream.
-    static func etag(_ range: RangeFacts) -> [UInt8] {
-        var tag = ResponseHead(reserving: 48)
-        tag.add("\"")
-        tag.add(hex: range.facts.id)
-        tag.add("-")
-        tag.add(hex: range.from)
-        tag.add("-")
-        tag.add(hex: range.to)
-        tag.add(range.closed ? "-c\"" : "\"")
-        return tag.lines
     }
 
     private mutating func cursor(_ context: ResponseContext, _ head: inout ResponseHead) {

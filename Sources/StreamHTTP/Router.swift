@@ -1,5 +1,6 @@
 // From a request's head to what it asks (PROTOCOL.md 1 to 4, 7, 10).
 
+import Glibc
 import HTTPWire
 import StreamRules
 
@@ -36,7 +37,7 @@ public struct Router: Sendable {
     ) throws(Problem) -> Routed {
         if head.method == .options { return .preflight(context) }
         let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
-        let split = target.firstIndex(of: UInt8(ascii: "?")) ?? target.count
+        let split = Self.index(of: UInt8(ascii: "?"), in: target, from: 0) ?? target.count
         let path = UnsafeRawBufferPointer(rebasing: target[..<split])
         guard StreamName.isStreamPath(path) else {
             throw Problem(404, "There is nothing at this path. Streams live under /v1/stream/.")
@@ -70,56 +71,73 @@ public struct Router: Sendable {
     // MARK: Reading
 
     private func read(_ query: UnsafeRawBufferPointer, _ context: inout ResponseContext) throws(Problem) -> ReadRequest {
-        var offset: [UInt8]?
-        var live: [UInt8]?
+        var start: ReadRequest.Start??
+        var mode: ReadRequest.Mode??
         var position = 0
         while position < query.count {
-            let end = query[position...].firstIndex(of: UInt8(ascii: "&")) ?? query.count
-            let equals = query[position..<end].firstIndex(of: UInt8(ascii: "=")) ?? end
-            let key = UnsafeRawBufferPointer(rebasing: query[position..<equals])
-            let value = UnsafeRawBufferPointer(rebasing: query[min(equals + 1, end)..<end])
+            let end = Self.index(of: UInt8(ascii: "&"), in: query, from: position) ?? query.count
+            let pair = UnsafeRawBufferPointer(rebasing: query[position..<end])
+            let equals = Self.index(of: UInt8(ascii: "="), in: pair, from: 0) ?? pair.count
+            let key = UnsafeRawBufferPointer(rebasing: pair[..<equals])
+            let value = UnsafeRawBufferPointer(rebasing: pair[min(equals + 1, pair.count)...])
             position = end + 1
-            if key.elementsEqual("offset".utf8) {
-                if offset != nil { throw Problem(400, "The parameter offset is given twice; expected one.") }
-                offset = try decoded(value, "offset")
-            } else if key.elementsEqual("live".utf8) {
-                if live != nil { throw Problem(400, "The parameter live is given twice; expected one.") }
-                live = try decoded(value, "live")
-            } else if key.elementsEqual("cursor".utf8) {
+            if Self.equals(key, "offset") {
+                if start != nil { throw Problem(400, "The parameter offset is given twice; expected one.") }
+                start = .some(try decoded(value, "offset", Self.start))
+            } else if Self.equals(key, "live") {
+                if mode != nil { throw Problem(400, "The parameter live is given twice; expected one.") }
+                mode = .some(try decoded(value, "live", Self.mode))
+            } else if Self.equals(key, "cursor") {
                 context.cursor = StreamCursor.parse(value)
             }
         }
-        let mode: ReadRequest.Mode
-        switch live {
-        case nil: mode = .catchUp
-        case let live? where live.elementsEqual("long-poll".utf8): mode = .longPoll
-        case let live? where live.elementsEqual("sse".utf8): mode = .events
-        default: throw Problem(400, "The parameter live is not known; expected long-poll or sse.")
+        guard let mode = mode ?? .catchUp else {
+            throw Problem(400, "The parameter live is not known; expected long-poll or sse.")
         }
         context.isLive = mode != .catchUp
-        guard let offset else {
+        guard let given = start else {
             if mode != .catchUp {
                 throw Problem(400, "The parameter live needs the parameter offset: -1, now or an offset of this stream.")
             }
             return ReadRequest(start: .beginning, mode: mode)
         }
-        if offset.elementsEqual("-1".utf8) { return ReadRequest(start: .beginning, mode: mode) }
-        if offset.elementsEqual("now".utf8) {
-            context.fromNow = true
-            return ReadRequest(start: .now, mode: mode)
-        }
-        guard let token = offset.withUnsafeBytes({ StreamOffset.parse($0) }) else {
+        guard let start = given else {
             throw Problem(
                 400,
                 "The parameter offset is not an offset; expected -1, now or a token from Stream-Next-Offset (two 16-digit numbers joined by _)."
             )
         }
-        return ReadRequest(start: .position(token.position), mode: mode)
+        if case .now = start { context.fromNow = true }
+        return ReadRequest(start: start, mode: mode)
     }
 
-    /// A parameter's value, percent-decoded.
-    private func decoded(_ value: UnsafeRawBufferPointer, _ name: String) throws(Problem) -> [UInt8] {
-        guard value.contains(UInt8(ascii: "%")) else { return Array(value) }
+    private static func start(_ offset: UnsafeRawBufferPointer) -> ReadRequest.Start? {
+        if equals(offset, "-1") { return .beginning }
+        if equals(offset, "now") { return .now }
+        return StreamOffset.parse(offset).map { .position($0.position) }
+    }
+
+    private static func mode(_ live: UnsafeRawBufferPointer) -> ReadRequest.Mode? {
+        equals(live, "long-poll") ? .longPoll : equals(live, "sse") ? .events : nil
+    }
+
+    private static func index(of byte: UInt8, in bytes: UnsafeRawBufferPointer, from position: Int) -> Int? {
+        guard position < bytes.count, let base = bytes.baseAddress,
+            let found = memchr(base + position, Int32(byte), bytes.count - position)
+        else { return nil }
+        return UnsafeRawPointer(found) - base
+    }
+
+    @inline(__always)
+    private static func equals(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+        bytes.count == text.utf8CodeUnitCount && memcmp(bytes.baseAddress!, text.utf8Start, bytes.count) == 0
+    }
+
+    /// What a parameter's value means, percent-decoded.
+    private func decoded<Meaning>(
+        _ value: UnsafeRawBufferPointer, _ name: String, _ meaning: (UnsafeRawBufferPointer) -> Meaning?
+    ) throws(Problem) -> Meaning? {
+        if Self.index(of: UInt8(ascii: "%"), in: value, from: 0) == nil { return meaning(value) }
         var result: [UInt8] = []
         var index = 0
         while index < value.count {
@@ -134,7 +152,7 @@ public struct Router: Sendable {
             result.append(high << 4 | low)
             index += 3
         }
-        return result
+        return result.withUnsafeBytes(meaning)
     }
 
     private static func hex(_ byte: UInt8) -> UInt8? {

@@ -8,8 +8,7 @@
 //     quads        1234            5678
 //     number             12345678
 
-@usableFromInline
-enum DecimalText {
+public enum DecimalText {
     /// Reads a canonical number: `0`, or digits without a leading zero.
     /// - Returns: nil when empty, when another byte occurs, or when the number is larger than `maximum`.
     static func parseCanonical(_ bytes: UnsafeRawBufferPointer, maximum: UInt64) -> UInt64? {
@@ -68,7 +67,7 @@ enum DecimalText {
     }
 
     /// Writes `value` without leading zeros and returns the number of digits, 1…20.
-    static func write(_ value: UInt64, to address: UnsafeMutableRawPointer) -> Int {
+    public static func write(_ value: UInt64, to address: UnsafeMutableRawPointer) -> Int {
         let count = length(value)
         var rest = value
         var index = count

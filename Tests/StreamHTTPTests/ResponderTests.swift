@@ -200,7 +200,7 @@ import Testing
             for (from, to) in [(0, 1), (0, 42), (1, 42), (0, 16), (1, 16), (10, 42), (42, 42), (0, 0x10)] as [(UInt64, UInt64)] {
                 for closed in [false, true] {
                     let range = RangeFacts(facts: Self.facts(id: id, closed: closed), from: from, to: to)
-                    let tag = text(Responder.etag(range))
+                    let tag = text(EntityTag(range).bytes)
                     let meaning = "\(id) \(from) \(to) \(range.closed)"
                     #expect(tags[tag, default: meaning] == meaning)
                     tags[tag] = meaning
