@@ -99,7 +99,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// Counts requests, so that an answer to an abandoned one is recognised.
     final var tag: UInt32 = 0
     final var phase = Phase.head {
-        didSet { server.liveReaders += (phase.isLive ? 1 : 0) - (oldValue.isLive ? 1 : 0) }
+        didSet { if phase.isLive != oldValue.isLive { server.liveReaders += phase.isLive ? 1 : -1 } }
     }
     /// Set while a live reader of events has to catch up by reading.
     private final var isBehind = false
@@ -461,7 +461,9 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// How it reads. Only a long-poll outlives its request, and is answered when it is woken.
     private final var mode: ReadRequest.Mode {
         guard let request else { return .longPoll }
-        guard let asked = request.asked, case .read(let read) = asked.verb else { preconditionFailure("only a read is answered with bytes") }
+        guard let asked = request.asked, case .read(let read) = asked.verb else {
+            preconditionFailure("only a read is answered with bytes")
+        }
         return read.mode
     }
 

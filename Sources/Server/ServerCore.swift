@@ -23,7 +23,7 @@ final class ServerCore: @unchecked Sendable {
     let dispatcher: any Dispatcher
     let logger: Logger
     var router: Router
-    var responder: Responder
+    private(set) var responder: Responder
 
     /// Shared by all connections within one turn: nothing in them outlives the call that filled them.
     let receiveBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)

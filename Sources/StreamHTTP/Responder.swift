@@ -36,7 +36,8 @@ public struct RangeFacts: Sendable {
     }
 }
 
-public struct Responder: Sendable {
+/// Confined to one thread, as its server is; a class, because a struct would be copied for each answer.
+public final class Responder {
     public let settings: ResponderSettings
     private let common: [UInt8]
     private var generator = SystemRandomNumberGenerator()
@@ -60,7 +61,7 @@ public struct Responder: Sendable {
         refreshDate()
     }
 
-    private mutating func refreshDate() {
+    private func refreshDate() {
         dateSecond = now / 1000
         opening = Array("Date: ".utf8) + [UInt8](repeating: 0, count: HTTPDate.count) + [0x0D, 0x0A] + common
         let second = dateSecond
@@ -139,7 +140,7 @@ public struct Responder: Sendable {
     // MARK: Reads
 
     /// false when the client has it already: the head is a 304 and there is no body.
-    public mutating func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> Bool {
+    public func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> Bool {
         let etag = context.fromNow ? nil : EntityTag(range)
         var matches = false
         if let etag, let wanted = context.ifNoneMatch {
@@ -172,16 +173,16 @@ public struct Responder: Sendable {
         }
     }
 
-    private mutating func cursor(_ context: ResponseContext, _ head: inout ResponseHead) {
+    private func cursor(_ context: ResponseContext, _ head: inout ResponseHead) {
         head.field("Stream-Cursor: ", nextCursor(context))
     }
 
-    public mutating func nextCursor(_ context: ResponseContext) -> UInt64 {
+    public func nextCursor(_ context: ResponseContext) -> UInt64 {
         StreamCursor.answer(client: context.cursor, now: now, random: &generator)
     }
 
     /// A long-poll that ends without data: the time is over, or the stream is closed.
-    public mutating func nothing(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
+    public func nothing(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
         begin(204, context, &head)
         head.field("Stream-Next-Offset: ", StreamOffset(position: facts.tail))
         head.add("Stream-Up-To-Date: true\r\nCache-Control: no-store\r\n")

@@ -109,7 +109,9 @@ struct EntityTag {
     init(_ range: RangeFacts) { (id, from, to, closed) = (range.facts.id, range.from, range.to, range.closed) }
 
     var bytes: [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: Self.maximumLength) { buffer, count in count = write(to: UnsafeMutableRawPointer(buffer.baseAddress!)) }
+        [UInt8](unsafeUninitializedCapacity: Self.maximumLength) { buffer, count in
+            count = write(to: UnsafeMutableRawPointer(buffer.baseAddress!))
+        }
     }
 
     /// Returns the length.
