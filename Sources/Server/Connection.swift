@@ -28,6 +28,8 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     let generation: UInt32
     private let tls: TLSSession?
     /// It answers every request with its https URL.
+    /// It waits in the server's list for its share of a turn.
+    private var sendsLater = false
     private let redirects: Bool
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
@@ -125,7 +127,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     override func updateInterest() {
         var wanted: Readiness = []
         if !peerEnded && (input?.count ?? 0) < server.limits.pipelineBytes + server.limits.wire.headBytes { wanted.insert(.readable) }
-        if queue != nil && !warming { wanted.insert(.writable) }
+        if queue != nil && !warming && !sendsLater { wanted.insert(.writable) }
         if tls != nil, wanted.contains(.readable), !interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
         setInterest(wanted)
     }
@@ -361,8 +363,24 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     override func continueSending() {
         guard let queue, !warming else { return }
+        if sendsLater { return }
+        if server.sendBytesLeft <= 0 || server.hasSenders {
+            // It waits for us and not for its peer.
+            sendsLater = true
+            blockedUntil = .max
+            server.sendLater(self)
+            updateInterest()
+            return
+        }
+        sendShare(queue)
+    }
+
+    private func sendShare(_ queue: SendQueue) {
         var moved = 0
-        switch queue.flush(channel, budget: server.limits.sendBudget, moved: &moved, scratch: server.fileBuffer) {
+        let budget = min(server.limits.sendBudget, server.sendBytesLeft)
+        let progress = queue.flush(channel, budget: budget, moved: &moved, scratch: server.fileBuffer)
+        server.sendBytesLeft -= moved
+        switch progress {
         case .done:
             self.queue = nil
             blockedUntil = .max
@@ -384,6 +402,12 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             server.log("a segment ended before its stream", name: nil)
             close()
         }
+    }
+
+    /// The turn has a share for it.
+    func resumeSending() {
+        sendsLater = false
+        if let queue, !warming { sendShare(queue) }
     }
 
     private func responseIsSent() {

@@ -121,9 +121,13 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         if let slice = unsent {
             guard send(slice) else { return }
         }
+        let isBeyond = server.sendBytesLeft <= 0
+        let budget = isBeyond ? server.limits.sendBytesBeyond : min(server.limits.sendBudget, server.sendBytesLeft)
+        let buffer = isBeyond ? UnsafeMutableRawBufferPointer(rebasing: server.fileBuffer[..<budget]) : server.fileBuffer
         var moved = 0
-        while moved < server.limits.sendBudget {
-            let count = session.send(into: server.fileBuffer)
+        defer { server.sendBytesLeft -= moved }
+        while moved < budget {
+            let count = session.send(into: buffer)
             if isClosed { return }
             if count == 0 {
                 blockedUntil = .max
@@ -132,7 +136,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
                 return
             }
             moved += count
-            let bytes = UnsafeRawBufferPointer(rebasing: server.fileBuffer[..<count])
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             lastProgress = server.loop.now
             switch channel.send(bytes) {
             case .bytes(let sent) where sent == count: break

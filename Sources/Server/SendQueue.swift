@@ -59,7 +59,9 @@ final class SendQueue {
             if moved >= budget { return .budgetSpent }
             switch items[first] {
             case .memory(let slice):
-                switch channel.send(slice.bytes, more: first + 1 < items.count) {
+                let part = min(slice.count, budget - moved)
+                let bytes = UnsafeRawBufferPointer(rebasing: slice.bytes[..<part])
+                switch channel.send(bytes, more: first + 1 < items.count || part < slice.count) {
                 case .bytes(let count):
                     moved += count
                     advance(count)
@@ -69,7 +71,7 @@ final class SendQueue {
             case .file(let handle, let offset, let count):
                 guard let descriptor = handle.file.descriptor else { return .failed }
                 if !channel.sendsFiles {
-                    let part = min(count, scratch.count)
+                    let part = min(count, scratch.count, budget - moved)
                     let bytes = UnsafeMutableRawBufferPointer(rebasing: scratch[..<part])
                     guard FileCalls.readIfCached(descriptor, into: bytes, at: offset) == part else {
                         return .cold(handle, offset: offset, count: part)
@@ -83,7 +85,7 @@ final class SendQueue {
                     }
                     continue
                 }
-                let part = min(count, Self.window)
+                let part = min(count, Self.window, budget - moved)
                 if offset + part > warmedTo, FileCalls.isCached(descriptor, offset: offset, count: part) != true {
                     return .cold(handle, offset: offset, count: part)
                 }

@@ -51,13 +51,16 @@ final class ServerCore: @unchecked Sendable {
     private var unread: [any ServedConnection] = []
     /// HTTP/2 connections with something to send, each once.
     private var unflushed: [HTTP2Connection] = []
+    /// With more to send than the turns had room for, in the order in which they are to send.
+    private var senders: [Connection] = []
     /// For listeners that speak TLS; a reload replaces it.
     var tls: TLSContext?
     /// Where the redirecting listeners send to.
     var securePort: UInt16 = 443
     var handshakes = 0
-    /// What is left of this turn's share.
+    /// What is left of this turn's shares.
     var handshakeSteps: Int
+    var sendBytesLeft: Int
     /// The next turn goes on with what is postponed.
     private var continues = false
     let largeEvents = ByteAccount()
@@ -81,8 +84,9 @@ final class ServerCore: @unchecked Sendable {
         self.loop = loop
         self.limits = limits
         fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
-        pumpBudget = fanoutBudget
+        pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
+        sendBytesLeft = limits.sendBytesPerTurn
         self.registry = registry
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
@@ -233,6 +237,8 @@ final class ServerCore: @unchecked Sendable {
         unread.append(connection)
     }
     func flushLater(_ connection: HTTP2Connection) { unflushed.append(connection) }
+    var hasSenders: Bool { !senders.isEmpty }
+    func sendLater(_ connection: Connection) { senders.append(connection) }
     func postpone(_ connection: Connection) { postponed.append(connection) }
     func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
 
@@ -259,9 +265,10 @@ final class ServerCore: @unchecked Sendable {
         registry.startLookups()
         registry.context.journal.submit()
         fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
-        pumpBudget = fanoutBudget
+        pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
-        if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !unflushed.isEmpty { continueSoon() }
+        sendBytesLeft = limits.sendBytesPerTurn
+        if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !unflushed.isEmpty || !senders.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()
     }
@@ -281,6 +288,12 @@ final class ServerCore: @unchecked Sendable {
                 connection.readsLater = false
                 connection.resumeReading()
             }
+            var served = 0
+            while served < senders.count, sendBytesLeft > 0 {
+                senders[served].resumeSending()
+                served += 1
+            }
+            senders.removeFirst(served)
             continueFanouts()
             pumpReaders()
             if !fanouts.isEmpty { continueSoon() }

@@ -28,14 +28,21 @@ struct ServerLimits {
     /// When the server ends, a connection that has not been used yet has so long to send its first request.
     var newConnectionMilliseconds: Int64 = 500
     /// Bytes that one connection may send in one turn before the others have theirs.
-    var sendBudget = 1 << 20
+    var sendBudget = 512 * 1024
+    /// Bytes of answers too large for one call that all connections together may send in one turn, while everyone else waits: a millisecond
+    /// or so, and a few when the kernel has to find new memory for them.
+    var sendBytesPerTurn = 1 << 20
+    /// What an HTTP/2 connection may send in a turn whose share is used up: other answers may be among it.
+    var sendBytesBeyond = 16 * 1024
     /// A reader of events that catches up gets so many bytes of the stream at once, or one message: what it has not taken of them is all that
     /// the server holds for it.
     var eventsPieceBytes = 64 * 1024
     /// JSON messages larger than such a piece that are held for readers who catch up, all together; a reader beyond that is ended, and comes back.
     var largeEventsBytes = 256 << 20
-    /// What passes over live readers may send in one turn, and what readers that catch up may: about a millisecond each.
+    /// What passes over live readers may send in one turn: about a millisecond.
     var liveBytesPerTurn = 1 << 20
+    /// What readers of events that catch up may send in one turn: theirs is encoded and copied, which costs several times as much as a file.
+    var catchUpBytesPerTurn = 256 * 1024
     /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
     var bodiesBytes = 1 << 30
     /// Connections accepted in one turn.

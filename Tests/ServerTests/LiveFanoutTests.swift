@@ -94,7 +94,7 @@ struct LiveFanoutTests {
         var random = Generator(state: seed)
         // Between one and four readers a turn.
         let share = Int.random(in: 1...4, using: &random) * FanoutBudget.perSend
-        let bench = try ServerBench { $0.liveBytesPerTurn = share }
+        let bench = try ServerBench { ($0.liveBytesPerTurn, $0.catchUpBytesPerTurn) = (share, share) }
         try bench.create("s")
         var content = ""
         var readers: [Reader] = []
