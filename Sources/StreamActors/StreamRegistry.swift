@@ -39,8 +39,8 @@ public final class StreamRegistry: @unchecked Sendable {
     }
 
     public let context: StreamContext
-    private var table: [[UInt8]: StreamActor] = [:]
-    private var lookups: [[UInt8]: Lookup] = [:]
+    private var table = NameTable<StreamActor>()
+    private var lookups = NameTable<Lookup>()
     private var lookupQueue: [[UInt8]] = []
     private var roomWaiters: [Parked] = []
     private var roomWaiterBytes = 0
@@ -189,11 +189,11 @@ public final class StreamRegistry: @unchecked Sendable {
                 failure = "the catalog could not be read: \(error)"
                 context.onNote("stream \(StreamLabel.text(name)): \(failure!)")
             }
-            guard let lookup = lookups.removeValue(forKey: name) else { continue }
+            guard let lookup = lookups.removeValue(forName: name) else { continue }
             proceed(name, lookup.waiting, failure: failure, sourceIsKnown: false)
             // What this name turned out to be is known now, even while its own first command waits for another.
             for target in lookup.forks {
-                guard let lookup = lookups.removeValue(forKey: target) else { continue }
+                guard let lookup = lookups.removeValue(forName: target) else { continue }
                 proceed(target, lookup.waiting, failure: failure, sourceIsKnown: true)
             }
         }
@@ -355,7 +355,7 @@ public final class StreamRegistry: @unchecked Sendable {
         reap()
         reapUnsaved()
         if context.tailFootprint > context.limits.tailBufferBudget / 2 {
-            for stream in Array(table.values) { context.loop.isolated(stream) { $0.trimCache() } }
+            for stream in table.values { context.loop.isolated(stream) { $0.trimCache() } }
         }
         if context.loop.now >= evictionDue {
             evictionDue = context.loop.now + 5_000
@@ -412,9 +412,9 @@ public final class StreamRegistry: @unchecked Sendable {
         let excess = table.count - context.limits.idleStreams
         if excess <= 0 { return }
         var idle: [(name: [UInt8], used: Int64)] = []
-        for (name, stream) in table {
+        for stream in table.values {
             let used = context.loop.isolated(stream) { $0.isIdle ? $0.lastUsed : Int64.max }
-            if used != .max { idle.append((name, used)) }
+            if used != .max { idle.append((stream.name, used)) }
         }
         if idle.count > excess { idle.sort { $0.used < $1.used } }
         for (name, _) in idle.prefix(excess) {
@@ -432,15 +432,15 @@ public final class StreamRegistry: @unchecked Sendable {
 extension StreamRegistry {
     /// Lets go of every stream and of everybody who waits, answering nobody: for a simulation, in which a process ends without an exit.
     package func abandon() {
-        var known = Array(table.values)
+        var known = table.values
         known += context.dirty
         known += context.touched
         known += context.flushQueue
         known += context.liveTTL.values
         known += context.orphans.values
         for stream in known { context.loop.isolated(stream) { $0.abandon() } }
-        table = [:]
-        lookups = [:]
+        table = NameTable()
+        lookups = NameTable()
         roomWaiters = []
         context.dirty = []
         context.touched = []
