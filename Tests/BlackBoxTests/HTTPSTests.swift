@@ -336,6 +336,33 @@ import Testing
         #expect(result.end == .exit(60), "\(result.error)")
     }
 
+    /// Another implementation's frames and windows, many requests at a time.
+    @Test(
+        "h2load: thousands of appends and reads on few connections, with and without TLS; all succeed, and all that was appended is there",
+        .enabled(if: access("/usr/bin/h2load", X_OK) == 0, "nghttp2-client is not installed"))
+    func h2load() throws {
+        let server = try ServerProcess(.serve, ["--listen", "127.0.0.1:0"], tls: true)
+        let ports = try server.ports()
+        let client = try RawClient(port: ports[0])
+        let folder = try Folder.make()
+        try Folder.write(Array("0123456789".utf8), to: folder + "/message")
+        for (name, base) in [("clear", "http://127.0.0.1:\(ports[0])"), ("tls", "https://127.0.0.1:\(ports[1])")] {
+            #expect(try client.exchange("PUT", "/v1/stream/\(name)", ["Content-Type: text/plain"]).status == 201)
+            for options in [
+                ["-d", folder + "/message", "-H", "Content-Type: text/plain"], ["-w", "14", "-W", "16"], ["-H", "If-None-Match: \"x\""],
+            ] {
+                let result = try ChildProcess.run(
+                    "/usr/bin/h2load", ["-n", "3000", "-c", "5", "-m", "40"] + options + ["\(base)/v1/stream/\(name)"])
+                #expect(result.end == .exit(0), "\(result.error)")
+                #expect(
+                    result.output.contains("3000 total, 3000 started, 3000 done, 3000 succeeded, 0 failed, 0 errored, 0 timeout"),
+                    "\(name) \(options): \(result.output)")
+            }
+            let answer = try client.exchange("GET", "/v1/stream/\(name)?offset=-1")
+            #expect(answer.body == Array(String(repeating: "0123456789", count: 3000).utf8))
+        }
+    }
+
     @Test("Location, CORS and HSTS under https: HSTS on every answer there, and never in clear")
     func strictTransport() throws {
         let server = try ServerProcess(.serve, ["--listen", "127.0.0.1:0", "--strict-transport", "30d"], tls: true)

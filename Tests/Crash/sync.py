@@ -306,8 +306,12 @@ class Server:
                         os.kill(int(child), signal.SIGKILL)
             except OSError:
                 pass
-            self.process.kill()
-            self.process.wait()
+            # It ends by itself then, and only so is its last line whole.
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def history(self):
         return History(parse(self.log), self.work)
