@@ -61,6 +61,7 @@ extension StreamActor {
             switch context.loop.isolated(line[line.count - 1].stream, { $0.startsMessage(at: offset, tail: tail, wait) }) {
             case .yes: break
             case .no: return .refused(.forkOffsetNotAtMessage)
+            case .unreadable: return .refused(unreadable(at: offset))
             case .unknown: return .later
             }
             if fork.subOffset > 0 {

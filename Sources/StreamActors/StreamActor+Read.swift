@@ -82,6 +82,7 @@ extension StreamActor {
                 // The whole line is ending; the stream's own end is about to be told.
                 case .ended: return .refused(.notFound)
                 case .notAtMessage: return .refused(.offsetNotAtMessage)
+                case .unreadable(let position): return .refused(unreadable(at: position))
                 case .damaged(let range): return .refused(.damaged(range))
                 case .reached(let reached, let isCut):
                     at = reached
@@ -95,6 +96,7 @@ extension StreamActor {
             case .waits: return nil
             case .ended: return .refused(.notFound)
             case .notAtMessage: return .refused(.offsetNotAtMessage)
+            case .unreadable(let position): return .refused(unreadable(at: position))
             case .damaged(let range): return .refused(.damaged(range))
             case .reached(let reached, _): at = reached
             }
@@ -125,6 +127,7 @@ extension StreamActor {
         case waits
         case ended
         case notAtMessage
+        case unreadable(at: UInt64)
         case damaged(String)
     }
 
@@ -162,6 +165,7 @@ extension StreamActor {
             switch isMessageBoundary(position, handle, base: base, wait) {
             case .yes: break
             case .no: return .notAtMessage
+            case .unreadable: return .unreadable(at: position)
             case .unknown:
                 readByte(before: position, handle!, base: base, wait)
                 return .waits
@@ -204,13 +208,28 @@ extension StreamActor {
         return segment
     }
 
-    enum Boundary { case yes, no, unknown }
+    enum Boundary {
+        case yes, no
+        /// A disk has to be asked.
+        case unknown
+        /// It has been, and said nothing.
+        case unreadable
+    }
+
+    /// The answer when a byte that has to be looked at cannot be read: nothing is said about what was asked.
+    func unreadable(at position: UInt64) -> Refusal {
+        context.onNote("stream \(StreamLabel.text(name)): the segment with byte \(position - 1) cannot be read")
+        return .unavailable("a segment of the stream cannot be read")
+    }
 
     /// A message ends with `,\n`, and a newline stands nowhere else (StoredJSON). `handle` is the segment that begins at `base`.
     func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64, _ wait: SegmentWait) -> Boundary {
         if position == image.tail.start || position == base { return .yes }
         if position > image.tail.start { return image.tail.byte(at: position - 1) == 0x0A ? .yes : .no }
-        if let known = wait.byte, known.stream == id, known.position == position { return known.byte == 0x0A ? .yes : .no }
+        if let known = wait.byte, known.stream == id, known.position == position {
+            guard let byte = known.byte else { return .unreadable }
+            return byte == 0x0A ? .yes : .no
+        }
         guard let handle else { preconditionFailure("what is not in memory is in a segment") }
         var byte: UInt8 = 0
         let offset = Int(position - base) - 1
@@ -219,7 +238,7 @@ extension StreamActor {
             return FileCalls.readIfCached(descriptor, into: buffer, at: offset)
         }
         guard let got else { return .unknown }
-        return got == 1 && byte == 0x0A ? .yes : .no
+        return got == 0 ? .unreadable : byte == 0x0A ? .yes : .no
     }
 
     // MARK: Opening segments

@@ -210,6 +210,29 @@ import Testing
         #expect(created.said == "created new 35")
     }
 
+    /// When the byte in front of an offset could not be read, the client was told that its offset is not the boundary of a message.
+    @Test func anErrorOfTheDiskSaysNothingAboutAnOffset() throws {
+        let script = try Script {
+            $0.store.inlineLimit = 0
+            $0.store.flushThreshold = 1
+            $0.store.tailBufferBudget = 0
+        }
+        script.create("a", #"["one","two","six"]"#, type: "application/json")
+        script.run()
+        script.pass(seconds: 3)
+        script.disk.fault = { call, path in call == .read && path.contains("segment") ? .ioError : nil }
+        let failed = script.read("a", at: 7)
+        let notForked = script.create("b", type: nil, fork: fork("a", 7, 0))
+        script.run()
+        #expect(failed.said.hasPrefix("unavailable") && notForked.said.hasPrefix("unavailable"), "\(failed.said), \(notForked.said)")
+        script.disk.fault = { _, _ in nil }
+        let read = script.read("a", at: 7)
+        let within = script.read("a", at: 8)
+        let forked = script.create("b", type: nil, fork: fork("a", 7, 0))
+        script.run()
+        #expect(read.said == "read 7 21" && within.said == "offsetNotAtMessage" && forked.said == "created new 7")
+    }
+
     // MARK: Durability
 
     /// After a failed sync the kernel takes pages for written that the disk does not have. What the next server read there, and showed, was
