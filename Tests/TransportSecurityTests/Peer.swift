@@ -58,6 +58,8 @@ final class TLSClient {
         context = try #require(SSL_CTX_new(TLS_client_method()))
         // Level 0, so that the client may offer what the server has to refuse.
         SSL_CTX_set_security_level(context, 0)
+        // A write that was blocked is repeated from another array.
+        copenssl_set_mode(context, Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER))
         try #require(copenssl_set_versions(context, settings.lowest, settings.highest) == 1)
         if let ciphers = settings.ciphers { try #require(SSL_CTX_set_cipher_list(context, ciphers) == 1) }
         copenssl_set_session_cache_mode(context, Int(SSL_SESS_CACHE_CLIENT) | Int(SSL_SESS_CACHE_NO_INTERNAL))
