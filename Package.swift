@@ -9,6 +9,7 @@ let strict: [SwiftSetting] = [
 ]
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -17,6 +18,7 @@ let package = Package(
     products: [.executable(name: "durable-streams", targets: ["durable-streams"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -42,7 +44,8 @@ let package = Package(
         .target(
             name: "StreamStore", dependencies: ["SystemCalls", "StreamRules", "CLMDB", "CISAL", system], swiftSettings: strict),
         .target(
-            name: "StreamActors", dependencies: ["SystemCalls", "Reactor", "StreamRules", "StreamStore", system], swiftSettings: strict),
+            name: "StreamActors", dependencies: ["SystemCalls", "Reactor", "StreamRules", "StreamStore", system, deques],
+            swiftSettings: strict),
         .target(name: "StreamHTTP", dependencies: ["HTTPWire", "StreamRules"], swiftSettings: strict),
         .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: strict),
         .target(
@@ -56,7 +59,7 @@ let package = Package(
             name: "Server",
             dependencies: [
                 "CLinux", "SystemCalls", "Reactor", "HTTPWire", "HTTP2Session", "TransportSecurity", "StreamRules", "StreamStore",
-                "StreamActors", "StreamHTTP", "Systemd", "ServerSettings", logging, system,
+                "StreamActors", "StreamHTTP", "Systemd", "ServerSettings", logging, system, deques,
             ], swiftSettings: strict),
         .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
         .target(name: "StreamBench", dependencies: ["SystemCalls", "Reactor", "HTTPWire", system], swiftSettings: strict),

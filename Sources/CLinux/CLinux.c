@@ -13,7 +13,21 @@ int clinux_o_direct(void) { return O_DIRECT; }
 
 int clinux_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
 
-int clinux_accept4(int listener, int flags) { return accept4(listener, NULL, NULL, flags); }
+int clinux_accept4(int listener, int flags, int *family, uint8_t address[16]) {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    peer.ss_family = AF_UNIX;
+    int connection = accept4(listener, (struct sockaddr *)&peer, &length, flags);
+    *family = peer.ss_family;
+    memset(address, 0, 16);
+    if (peer.ss_family == AF_INET) {
+        address[10] = address[11] = 0xFF;
+        memcpy(address + 12, &((struct sockaddr_in *)&peer)->sin_addr, 4);
+    } else if (peer.ss_family == AF_INET6) {
+        memcpy(address, &((struct sockaddr_in6 *)&peer)->sin6_addr, 16);
+    }
+    return connection;
+}
 
 ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset) {
 #ifdef RWF_NOWAIT

@@ -15,11 +15,13 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
     // Framing and connection (RFC 9110, RFC 9112)
     case host, contentLength, transferEncoding, connection, expect, upgrade, te
     // Representation and client (RFC 9110)
-    case contentType, ifNoneMatch, origin, accept, acceptEncoding, userAgent, authorization
+    case contentType, contentEncoding, ifMatch, ifNoneMatch, origin, accept, acceptEncoding, userAgent, authorization
     // CORS preflight (Fetch 3.2)
     case accessControlRequestMethod, accessControlRequestHeaders
-    // Set by proxies: X-Forwarded-Proto, X-Forwarded-Host
-    case forwardedProto, forwardedHost
+    // Fetch and the event stream format: Service-Worker, Last-Event-ID
+    case serviceWorker, lastEventID
+    // Set by proxies: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host
+    case forwardedFor, forwardedProto, forwardedHost
     // PROTOCOL.md sections 2, 3 and 7
     case streamTTL, streamExpiresAt, streamSeq, streamClosed, streamForkedFrom, streamForkOffset, streamForkSubOffset
     // PROTOCOL.md section 3, idempotent producers
@@ -38,6 +40,8 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
         case .upgrade: "Upgrade"
         case .te: "TE"
         case .contentType: "Content-Type"
+        case .contentEncoding: "Content-Encoding"
+        case .ifMatch: "If-Match"
         case .ifNoneMatch: "If-None-Match"
         case .origin: "Origin"
         case .accept: "Accept"
@@ -46,6 +50,9 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
         case .authorization: "Authorization"
         case .accessControlRequestMethod: "Access-Control-Request-Method"
         case .accessControlRequestHeaders: "Access-Control-Request-Headers"
+        case .serviceWorker: "Service-Worker"
+        case .lastEventID: "Last-Event-ID"
+        case .forwardedFor: "X-Forwarded-For"
         case .forwardedProto: "X-Forwarded-Proto"
         case .forwardedHost: "X-Forwarded-Host"
         case .streamTTL: "Stream-TTL"
@@ -74,6 +81,8 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
             if matches(name, .accept) { return .accept }
         case 7:
             if matches(name, .upgrade) { return .upgrade }
+        case 8:
+            if matches(name, .ifMatch) { return .ifMatch }
         case 10:
             if matches(name, .connection) { return .connection }
             if matches(name, .userAgent) { return .userAgent }
@@ -88,13 +97,17 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
             if matches(name, .ifNoneMatch) { return .ifNoneMatch }
             if matches(name, .authorization) { return .authorization }
             if matches(name, .streamClosed) { return .streamClosed }
+            if matches(name, .lastEventID) { return .lastEventID }
         case 14:
             if matches(name, .contentLength) { return .contentLength }
             if matches(name, .producerEpoch) { return .producerEpoch }
+            if matches(name, .serviceWorker) { return .serviceWorker }
         case 15:
             if matches(name, .acceptEncoding) { return .acceptEncoding }
+            if matches(name, .forwardedFor) { return .forwardedFor }
         case 16:
             if matches(name, .forwardedHost) { return .forwardedHost }
+            if matches(name, .contentEncoding) { return .contentEncoding }
         case 17:
             if matches(name, .transferEncoding) { return .transferEncoding }
             if matches(name, .forwardedProto) { return .forwardedProto }

@@ -69,8 +69,9 @@ struct RequestLine {
         let major = UInt8(truncatingIfNeeded: word >> 40)
         let minor = UInt8(truncatingIfNeeded: word >> 56)
         guard Octet.isDigit(major), Octet.isDigit(minor) else { throw .version }
-        guard major == UInt8(ascii: "1"), minor <= UInt8(ascii: "1") else { throw .versionUnsupported }
-        return Int(minor &- UInt8(ascii: "0"))
+        guard major == UInt8(ascii: "1") else { throw .versionUnsupported }
+        // A later minor version is served as the highest that this server knows (RFC 9110 2.5).
+        return minor == UInt8(ascii: "0") ? 0 : 1
     }
 
     /// The end of `http://` or `https://`, compared without case, at the start of an absolute target.

@@ -1,4 +1,5 @@
-// Collects the content of one request, up to the limit, in memory that becomes the stream's own: a body is never held twice.
+// Collects the content of one request, up to the limit, in memory that becomes the stream's own: a body is never held twice. The memory grows
+// with what has arrived, whatever length was announced.
 
 import HTTPWire
 import StreamStore
@@ -30,7 +31,7 @@ struct BodyReceiver {
         case .none: state = .length(remaining: 0)
         case .length(let count):
             state = .length(remaining: count)
-            if !discards, count > 0 { block = OwnedBytes(capacity: count) }
+            if !discards, count > 0 { block = OwnedBytes(capacity: min(count, Self.firstBytes)) }
         case .chunked: state = endsWithStream ? .untilEnd : .chunked(ChunkedDecoder(limits: wire))
         }
     }
@@ -75,24 +76,35 @@ struct BodyReceiver {
         }
     }
 
+    private static let firstBytes = 4096
+    /// A body is read directly while there is more of it than this to come.
+    static let directBytes = 64 * 1024
+
     private mutating func keep(_ bytes: UnsafeRawBufferPointer) {
         received += bytes.count
         guard !discards, let block, let source = bytes.baseAddress, bytes.count > 0 else { return }
-        if block.count + bytes.count > block.capacity { block.grow(to: max(block.capacity * 2, block.count + bytes.count)) }
+        if block.count + bytes.count > block.capacity {
+            var wanted = max(block.capacity * 2, block.count + bytes.count)
+            if case .length(let remaining) = state { wanted = max(block.count + bytes.count, min(wanted, block.count + remaining)) }
+            block.grow(to: wanted)
+        }
         (block.base + block.count).copyMemory(from: source, byteCount: bytes.count)
         block.count += bytes.count
     }
 
-    /// Where the socket may be read into directly: the rest of a body of known length.
-    var directTarget: UnsafeMutableRawBufferPointer? {
-        guard case .length(let remaining) = state, remaining > 0, let block else { return nil }
-        return UnsafeMutableRawBufferPointer(start: block.base + block.count, count: remaining)
+    /// Where the socket may be read into directly: room for a part of a body of known length, of which much is still to come.
+    mutating func directTarget() -> UnsafeMutableRawBufferPointer? {
+        guard case .length(let remaining) = state, remaining > Self.directBytes, let block else { return nil }
+        if block.capacity - block.count < Self.directBytes {
+            block.grow(to: min(block.count + remaining, max(2 * block.capacity, block.count + 2 * Self.directBytes)))
+        }
+        return UnsafeMutableRawBufferPointer(start: block.base + block.count, count: min(remaining, block.capacity - block.count))
     }
 
     /// `count` bytes have been read into `directTarget`.
     mutating func tookDirectly(_ count: Int) -> Progress {
-        guard case .length(let remaining) = state else { preconditionFailure("only a body of known length is read directly") }
-        block!.count += count
+        guard case .length(let remaining) = state, let block else { return .more }
+        block.count += count
         received += count
         state = .length(remaining: remaining - count)
         return remaining == count ? .complete : .more

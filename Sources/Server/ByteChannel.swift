@@ -3,8 +3,9 @@
 //     in clear   recv, send, sendfile
 //     TLS        SSL_read, SSL_write; of a file: sendfile where the kernel encrypts (kTLS), else read from the page cache and SSL_write
 //
-// A TLS write that could not go on has to be continued with the same bytes. They are: what was not taken becomes the first item of a
-// `SendQueue`, and bytes of a file are read again from where the last write ended.
+// A TLS write that could not go on has to be continued with the same bytes, and with as many at least (`pendingBytes`). They are: what was
+// not taken becomes the first item of a `SendQueue`, bytes of a file are read again from where the last write ended, and a share of a turn that
+// is smaller than what is pending is raised to it.
 
 import Glibc
 import SystemCalls
@@ -34,6 +35,9 @@ struct ByteChannel {
         case .failed: .failed(EPROTO)
         }
     }
+
+    /// The fewest bytes that the next send has to offer: at most one record of TLS, from a send that was blocked.
+    var pendingBytes: Int { tls?.pendingWrite ?? 0 }
 
     /// Whether files go out by the kernel's own hand.
     var sendsFiles: Bool { tls?.kernelSends ?? true }

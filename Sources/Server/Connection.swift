@@ -28,9 +28,9 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     let generation: UInt32
     private let tls: TLSSession?
     /// It answers every request with its https URL.
+    private let redirects: Bool
     /// It waits in the server's list for its share of a turn.
     private var sendsLater = false
-    private let redirects: Bool
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
     private var headHasBegun = false
@@ -43,12 +43,14 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     private var entered = Int64.max
 
-    init(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession? = nil, redirects: Bool = false) {
+    init(
+        descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
+    ) {
         self.descriptor = descriptor
         self.generation = generation
         self.tls = tls
         self.redirects = redirects
-        super.init(server: server)
+        super.init(server: server, share: share)
         phaseEnd = server.loop.now + server.limits.headerMilliseconds
         updateDeadline()
     }
@@ -63,7 +65,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     /// When the wheel is to visit: at the deadline, or on the way to one beyond its horizon, so that no entry comes before `entered`.
     private var nextVisit: Int64 {
-        let deadline = min(phaseEnd, blockedUntil)
+        let deadline = min(min(phaseEnd, blockedUntil), quietUntil)
         return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
     }
 
@@ -84,6 +86,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             return nil
         }
         if phaseEnd <= now { phaseIsOver(now) }
+        beatIfQuiet(now)
         if phase == .closed { return nil }
         let deadline = nextVisit
         if deadline == .max || deadline >= entered { return nil }
@@ -143,10 +146,9 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     private func receiveOnce() {
-        if phase == .body, let target = request?.body.directTarget, input == nil, target.count > server.receiveBuffer.count {
+        if phase == .body, input == nil, let target = request?.body.directTarget() {
             switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, 1 << 20)])) {
-            case .bytes(let count):
-                if request!.body.tookDirectly(count) == .complete { bodyIsComplete(nil) }
+            case .bytes(let count): tookBody(count)
             case .wouldBlock: break
             case .end, .failed: close()
             }
@@ -274,7 +276,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         tag &+= 1
         request = PendingRequest(
             nil, context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
-            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
+            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true), client: share)
         noteForLog(bytes)
         server.responder.redirect(to: location, &server.head)
         respond(nil)
@@ -335,16 +337,22 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             close()
             return
         }
-        if sent == answer.block.count { responseIsSent() } else { queueRest(answer.block, from: sent) }
+        if sent == answer.block.count {
+            responseIsSent()
+        } else {
+            queueRest(ByteSlice(block: answer.block, offset: 0, count: answer.block.count), from: sent)
+        }
     }
 
+    override var takesChunks: Bool { (request?.minorVersion ?? 1) > 0 }
+
     override func transmitEventsHead() {
-        server.serializeHead(keepAlive: false, minorVersion: request?.minorVersion ?? 1)
-        push(server.output)
+        server.serializeHead(keepAlive: false, minorVersion: request?.minorVersion ?? 1, isChunked: takesChunks)
+        push(ByteSlice(server.output))
     }
 
     override func transmitContinue() {
-        push(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8))
+        push(ByteSlice(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
     }
 
     override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? {

@@ -1,113 +1,42 @@
-// Server-sent events for a piece of a stream: one data and one control event per append or chunk (PROTOCOL.md 4).
+// Bytes of an event stream as every transport takes them, made once and shared by reference:
 //
-// Text is never cut inside a character: `carry` holds the up to three bytes of a character whose end has not come, in front of the next
-// payload; the offset that is reported lies before them.
+//     1F4␍␊ event: data␊ … ␊␊ ␍␊        one block
+//     ├ header ┤├──── bare ────┤           bare: HTTP/2 and HTTP/1.0
+//     ├────────── chunked ────────┤        chunked: HTTP/1.1 (RFC 9112 7.1)
+//
+// An event may be one chunk or several: each chunk has a bounded size, and the last one of an orderly end is empty. A stream that is cut, inside
+// an event or between two, lacks that one, and clients see that something is missing.
 
-import StreamHTTP
 import StreamRules
 import StreamStore
 
-/// Up to three held-back bytes.
-struct Carry: Equatable {
-    /// The count in the highest byte.
-    private var packed: UInt32 = 0
-
-    var count: Int { Int(packed >> 24) }
-
-    init() {}
-
-    init(_ bytes: some Collection<UInt8>) {
-        precondition(bytes.count <= 3, "at most three bytes of a character can be missing its end")
-        for (index, byte) in bytes.enumerated() { packed |= UInt32(byte) << (8 * UInt32(index)) }
-        packed |= UInt32(bytes.count) << 24
-    }
-
-    var bytes: [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: packed >> (8 * UInt32($0))) } }
-}
-
+/// A piece of an event stream.
 struct EventFrames {
-    private(set) var bytes: [UInt8] = []
-    private(set) var carry: Carry
+    private let block: OwnedBytes
+    private let headerCount: UInt8
 
-    init(carry: Carry) { self.carry = carry }
+    /// What ends an event stream that is chunked.
+    static let lastChunk: [UInt8] = Array("0\r\n\r\n".utf8)
 
-    /// Adds the events of one payload that ends at `end`. `last`: nothing is missing behind it, so nothing is held back.
-    mutating func add(
-        _ payload: [UnsafeRawBufferPointer], end: UInt64, contentType: ContentType, isEndOfClosed: Bool, upToDate: Bool, cursor: UInt64
-    ) {
-        var pieces = payload
-        let held = carry.bytes
-        var kept = 0
-        if contentType.isText {
-            if !isEndOfClosed { kept = Self.incompleteSuffix(held, payload) }
-            carry = Carry()
-            if kept > 0 {
-                let tail = Self.suffix(held, payload, count: kept)
-                carry = Carry(tail)
-                pieces = Self.dropLast(kept, pieces)
-            }
+    var count: Int { block.count }
+    var chunked: ByteSlice { ByteSlice(block: block, offset: 0, count: block.count) }
+    var bare: ByteSlice { ByteSlice(block: block, offset: Int(headerCount), count: block.count - Int(headerCount) - 2) }
+
+    /// Copies `bytes`, of which there is at least one: an empty chunk would be the end.
+    init(_ bytes: UnsafeRawBufferPointer) {
+        precondition(!bytes.isEmpty, "an empty chunk ends the body")
+        let digits = (Int.bitWidth - bytes.count.leadingZeroBitCount + 3) / 4
+        block = OwnedBytes(capacity: digits + bytes.count + 4)
+        headerCount = UInt8(digits + 2)
+        var place = block.base
+        for index in (0..<digits).reversed() {
+            let digit = UInt8(truncatingIfNeeded: bytes.count >> (4 * index)) & 0xF
+            place.storeBytes(of: digit < 10 ? digit + 0x30 : digit + 0x37, as: UInt8.self)
+            place += 1
         }
-        held.withUnsafeBytes { held in
-            var parts: [UnsafeRawBufferPointer] = []
-            let heldKept = max(0, kept - payload.reduce(0) { $0 + $1.count })
-            if held.count > heldKept { parts.append(UnsafeRawBufferPointer(rebasing: held[..<(held.count - heldKept)])) }
-            parts += pieces.filter { $0.count > 0 }
-            let count = parts.reduce(0) { $0 + $1.count }
-            if count == 0 { return }
-            let form: EventStreamEncoder.Form = contentType.isJSON ? .json : contentType.isText ? .text : .base64
-            var measure = EventStreamEncoder(form, payloadLength: count, target: nil)
-            for part in parts { measure.append(part) }
-            let length = measure.finish()
-            let start = bytes.count
-            bytes.append(contentsOf: repeatElement(0, count: length))
-            bytes.withUnsafeMutableBytes { all in
-                var encoder = EventStreamEncoder(
-                    form, payloadLength: count, target: UnsafeMutableRawBufferPointer(rebasing: all[start...]))
-                for part in parts { encoder.append(part) }
-                _ = encoder.finish()
-            }
-            control(end - UInt64(carry.count), isEndOfClosed: isEndOfClosed, upToDate: upToDate, cursor: cursor)
-        }
-    }
-
-    mutating func control(_ offset: UInt64, isEndOfClosed: Bool, upToDate: Bool, cursor: UInt64) {
-        let event = EventStreamControl(
-            nextOffset: StreamOffset(position: offset),
-            progress: isEndOfClosed ? .closed : upToDate ? .upToDate(cursor: cursor) : .behind(cursor: cursor))
-        let start = bytes.count
-        let length = EventStream.controlEventLength(event)
-        bytes.append(contentsOf: repeatElement(0, count: length))
-        bytes.withUnsafeMutableBytes {
-            _ = EventStream.writeControlEvent(event, to: UnsafeMutableRawBufferPointer(rebasing: $0[start...]))
-        }
-    }
-
-    // MARK: Characters whose end is missing
-
-    private static func suffix(_ held: [UInt8], _ payload: [UnsafeRawBufferPointer], count: Int) -> [UInt8] {
-        var last: [UInt8] = []
-        for piece in payload.reversed() {
-            last = Array(piece.suffix(count - last.count)) + last
-            if last.count == count { return last }
-        }
-        return Array(held.suffix(count - last.count)) + last
-    }
-
-    private static func incompleteSuffix(_ held: [UInt8], _ payload: [UnsafeRawBufferPointer]) -> Int {
-        let available = held.count + payload.reduce(0) { $0 + $1.count }
-        return suffix(held, payload, count: min(4, available)).withUnsafeBytes { UTF8Tail.incompleteSuffixLength($0) }
-    }
-
-    private static func dropLast(_ count: Int, _ pieces: [UnsafeRawBufferPointer]) -> [UnsafeRawBufferPointer] {
-        var left = count
-        var kept = pieces
-        while left > 0, let last = kept.popLast() {
-            if last.count > left {
-                kept.append(UnsafeRawBufferPointer(rebasing: last[..<(last.count - left)]))
-                return kept
-            }
-            left -= last.count
-        }
-        return kept
+        place.storeBytes(of: UInt16(0x0A0D).littleEndian, as: UInt16.self)
+        (place + 2).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+        (place + 2 + bytes.count).storeBytes(of: UInt16(0x0A0D).littleEndian, as: UInt16.self)
+        block.count = digits + bytes.count + 4
     }
 }

@@ -31,18 +31,24 @@ final class PendingRequest {
     let minorVersion: Int
     let problem: Problem?
     var body: BodyReceiver
-    var bodyStarted: Int64 = 0
+    /// When the last byte of the body came, and since when its rate is measured (monotonic ms).
+    var lastByteAt: Int64 = 0
+    var rateSince: Int64 = 0
+    /// Bytes that had arrived then.
+    var receivedBefore = 0
     /// For the access log, when it is on: method and target, and when the request began.
     var accessLine: String?
     var began: Int64 = 0
-    /// Bytes counted against the server's budget for bodies being received.
-    var reserved = 0
+    /// The bytes of the body that have arrived, until the request is answered.
+    var held: PeerCharge
     /// The content lies whole behind the head in the buffer: so many bytes, and no receiver is needed.
     var inPlaceCount = 0
 
     init(
-        _ asked: StreamRequest?, context: ResponseContext, keepAlive: Bool, minorVersion: Int, problem: Problem?, body: BodyReceiver
+        _ asked: StreamRequest?, context: ResponseContext, keepAlive: Bool, minorVersion: Int, problem: Problem?, body: BodyReceiver,
+        client: PeerShare
     ) {
+        held = PeerCharge(client)
         self.asked = asked
         self.context = context
         self.keepAlive = keepAlive
@@ -53,7 +59,7 @@ final class PendingRequest {
 
     /// Whether a wait can go on without it: nothing in it that the answer depends on, but the cursor and `offset=now`.
     var isPlain: Bool {
-        keepAlive && minorVersion == 1 && accessLine == nil && reserved == 0 && !context.headOnly
+        keepAlive && minorVersion == 1 && accessLine == nil && held.bytes == 0 && !context.headOnly
             && context.isPlain
     }
 }
@@ -81,13 +87,15 @@ class Exchange: LiveReader, @unchecked Sendable {
 
     /// Outlives its connections: it goes when the process does. A checked reference costs two atomic operations at each use.
     unowned(unsafe) let server: ServerCore
+    /// The address that its connection comes from.
+    final let share: PeerShare
     var request: PendingRequest?
     final var queue: SendQueue?
     final var stream: StreamActor?
     final var waiterIndex = -1
     final var livePosition: UInt64 = 0
     /// The cursor of a live request whose `request` has gone; `.max`: it had none.
-    private final var liveCursor = UInt64.max
+    final var liveCursor = UInt64.max
     /// That request began at `offset=now`.
     private(set) final var liveFromNow = false
     private(set) final var liveTellsStrictTransport = false
@@ -95,24 +103,29 @@ class Exchange: LiveReader, @unchecked Sendable {
     final var phaseEnd = Int64.max
     /// A peer that takes nothing is cut off then.
     final var blockedUntil = Int64.max
-    private(set) final var carry = Carry()
+    final var carry = Carry()
     /// Counts requests, so that an answer to an abandoned one is recognised.
     final var tag: UInt32 = 0
     final var phase = Phase.head {
         didSet { if phase.isLive != oldValue.isLive { server.liveReaders += phase.isLive ? 1 : -1 } }
     }
-    /// Set while a live reader of events has to catch up by reading.
-    private final var isBehind = false
-    private final var sentControl = false
-    /// What comes next of its events is being read: by the stream, which waits for a segment, or by a disk worker.
-    private final var isReading = false
+    /// Of a reader of events that has to catch up by reading.
+    final var behind: EventsBehind?
+    /// Of a reader of events: when it gets a heartbeat, unless something is sent before.
+    final var quietUntil = Int64.max
+    final var sentControl = false
     /// It waits in the server's list for its next piece of events.
-    private final var isPumping = false
+    final var isPumping = false
+    /// Its event stream ends when the event under way has ended.
+    final var endsAfterEvent = false
     final var peerEnded = false
     final var closesAfterSending = false
     final var warming = false
 
-    init(server: ServerCore) { self.server = server }
+    init(server: ServerCore, share: PeerShare) {
+        self.server = server
+        self.share = share
+    }
 
     // MARK: What a transport does
 
@@ -121,6 +134,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// Sends the answer whose head is in `server.head`: `server.output`, then the items.
     func transmit(_ items: [SendItem]?) { preconditionFailure("a transport's") }
     func transmit(shared answer: SharedAnswer) { preconditionFailure("a transport's") }
+    /// Event streams go out in chunks (RFC 9112 7.1).
+    var takesChunks: Bool { false }
     /// Sends the head of an event stream, which is in `server.head`.
     func transmitEventsHead() { preconditionFailure("a transport's") }
     /// Sends as much as can go at once; nil when the connection is broken.
@@ -144,27 +159,39 @@ class Exchange: LiveReader, @unchecked Sendable {
 
     /// The parts of `close` that are every transport's.
     final func abandon() {
-        if let stream, waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self) } }
+        leaveStream()
         phase = .closed
         tag &+= 1
-        stream = nil
         endRequest()
         queue = nil
     }
 
     // MARK: Deadlines
 
+    /// Looks at a body that is arriving. It may come as slowly as it likes, but not stop; only one that holds much of the memory, while there is
+    /// little left, has to keep a rate.
     final func bodyIsDue(_ now: Int64) {
         guard let request else { return }
-        let seconds = Double(now - request.bodyStarted) / 1000
-        if Double(request.body.received) < seconds * Double(server.limits.bodyBytesPerSecond) {
-            refuse(
-                Problem(
-                    408, "The request's body arrives too slowly; expected at least \(server.limits.bodyBytesPerSecond) bytes a second."),
-                keepAlive: false)
-        } else {
-            endPhase(at: now + 1000)
+        let limits = server.limits
+        if now - request.lastByteAt >= limits.bodyMilliseconds {
+            refuse(Problem(408, "No byte of the request's body has come for \(limits.bodyMilliseconds / 1000) s."), keepAlive: false)
+            return
         }
+        if now - request.rateSince >= limits.bodyGraceMilliseconds {
+            let rate = limits.bodyRate(holding: request.held.bytes, pressure: server.peers.pressure, bound: server.peers.bound)
+            let arrived = request.body.received - request.receivedBefore
+            if Double(arrived) < Double(rate) * Double(now - request.rateSince) / 1000 {
+                refuse(
+                    Problem(
+                        408,
+                        "The request's body holds much of the server's memory and arrives too slowly; expected at least \(rate) bytes a second."),
+                    keepAlive: false)
+                return
+            }
+            request.rateSince = now
+            request.receivedBefore = request.body.received
+        }
+        endPhase(at: min(request.lastByteAt + limits.bodyMilliseconds, request.rateSince + max(100, limits.bodyGraceMilliseconds)))
     }
 
     /// The long-poll has waited its time.
@@ -188,15 +215,16 @@ class Exchange: LiveReader, @unchecked Sendable {
         _ bytes: UnsafeRawBufferPointer, framing: BodyFraming, keepAlive: Bool, following: Int, secure: Bool, endsWithStream: Bool = false
     ) {
         let head = server.requestHead
-        let routed = server.router.route(head, bytes, secure: secure)
+        let routed = server.router.route(head, bytes, RequestPeer(secure: secure, isTrustedProxy: share.isExempt))
         tag &+= 1
         let limits = server.limits
+        let client = share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share
         switch routed {
         case .stream(let asked):
             if case .length(let count) = framing, count > limits.bodyBytes {
                 request = PendingRequest(
                     nil, context: asked.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
-                    body: BodyReceiver(.none, limit: 0, wire: limits.wire, discards: true))
+                    body: BodyReceiver(.none, limit: 0, wire: limits.wire, discards: true), client: client)
                 noteForLog(bytes)
                 refuseTooLarge()
                 return
@@ -213,13 +241,13 @@ class Exchange: LiveReader, @unchecked Sendable {
                 problem: nil,
                 body: BodyReceiver(
                     inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
-                    endsWithStream: endsWithStream))
+                    endsWithStream: endsWithStream), client: client)
             request!.inPlaceCount = inPlace
         case .preflight(let context):
             request = PendingRequest(
                 nil, context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
                 body: BodyReceiver(
-                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
+                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream), client: client)
         case .problem(let problem, let context):
             // With Expect the content has not been sent and will not be; without it, a short one is read and dropped.
             var discardable = true
@@ -228,7 +256,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             request = PendingRequest(
                 nil, context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
                 body: BodyReceiver(
-                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream))
+                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream), client: client)
             if !stays {
                 noteForLog(bytes)
                 answerWithoutStream()
@@ -240,13 +268,10 @@ class Exchange: LiveReader, @unchecked Sendable {
             bodyIsComplete(nil)
             return
         }
-        if case .length(let count) = framing, request!.inPlaceCount == 0, !request!.body.discards, !reserveBody(count) {
-            refuseForBodies()
-            return
-        }
         phase = .body
-        request!.bodyStarted = server.loop.now
-        endPhase(at: server.loop.now + limits.bodyGraceMilliseconds)
+        request!.lastByteAt = server.loop.now
+        request!.rateSince = server.loop.now
+        endPhase(at: server.loop.now + min(limits.bodyMilliseconds, max(100, limits.bodyGraceMilliseconds)))
         if head.expectsContinue, following == 0, queue == nil { transmitContinue() }
         updateInterest()
     }
@@ -270,6 +295,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             return count
         }
         var consumed = 0
+        request.lastByteAt = server.loop.now
         do throws(HTTPRefusal) {
             switch try request.body.take(UnsafeRawBufferPointer(bytes), consumed: &consumed) {
             case .more:
@@ -277,7 +303,12 @@ class Exchange: LiveReader, @unchecked Sendable {
                     refuseForBodies()
                     return nil
                 }
-            case .complete: bodyIsComplete(nil)
+            case .complete:
+                if !request.body.discards, !reserveBody(request.body.received) {
+                    refuseForBodies()
+                    return nil
+                }
+                bodyIsComplete(nil)
             case .tooLarge:
                 refuseTooLarge()
                 return nil
@@ -324,7 +355,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             respond(body)
             return
         }
-        let command = StreamCommand(name: asked.name, action: action)
+        let command = StreamCommand(name: asked.name, action: action, condition: asked.condition)
         if let done = server.registry.execute(command, content, self, tag) { answer(done.outcome, from: done.stream, tag: tag) }
     }
 
@@ -345,7 +376,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     private final func refuseForBodies() {
-        refuse(Problem(503, "The server is receiving as many bytes of bodies as it may; try again."), keepAlive: false)
+        refuse(Problem(503, "The server holds as many bytes for its clients as it may; try again."), keepAlive: false)
     }
 
     /// Answers with an error that ends the connection.
@@ -355,7 +386,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         endRequest()
         request = PendingRequest(
             nil, context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
-            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true))
+            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true), client: share)
         request?.accessLine = line
         request?.began = began ?? 0
         let body = server.responder.refuse(problem, context, &server.head)
@@ -376,7 +407,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     /// A wait begins: what it does not need of the request goes.
-    private final func slim() {
+    final func slim() {
         guard let request, request.isPlain else { return }
         liveCursor = request.context.cursor ?? .max
         liveFromNow = request.context.fromNow
@@ -423,8 +454,14 @@ class Exchange: LiveReader, @unchecked Sendable {
                     close()
                     return
                 }
+                if request?.context.isResumption ?? false, result.closed, result.from == result.to {
+                    // The browser has all there is: anything but 200 keeps it from asking again.
+                    server.responder.nothing(result.facts, context, &server.head)
+                    respond(nil)
+                    return
+                }
                 self.stream = stream
-                startEvents(result.facts)
+                startEvents(result.facts, at: result.from)
                 continueEvents(outcome)
             }
         case .waiting(let facts):
@@ -449,7 +486,7 @@ class Exchange: LiveReader, @unchecked Sendable {
                 phase = .polling
                 endPhase(at: server.loop.now + server.limits.longPollMilliseconds)
             } else {
-                startEvents(facts)
+                startEvents(facts, at: livePosition)
                 continueEvents(outcome)
             }
         case .refused(let refusal):
@@ -471,8 +508,14 @@ class Exchange: LiveReader, @unchecked Sendable {
     final func send(_ result: ReadResult) {
         let context = context
         let range = RangeFacts(facts: result.facts, from: result.from, to: result.to)
-        guard server.responder.read(range, context, &server.head) else {
+        switch server.responder.read(range, context, &server.head) {
+        case .content: break
+        case .notModified:
             respond(nil)
+            return
+        case .conditionFailed:
+            let body = server.responder.refuse(.conditionFailed, context, &server.head)
+            respond(body)
             return
         }
         beginOutput()
@@ -558,29 +601,31 @@ class Exchange: LiveReader, @unchecked Sendable {
         transmit(shared: answer)
     }
 
-    final func queueRest(_ block: OwnedBytes, from offset: Int) {
+    final func queueRest(_ slice: ByteSlice, from offset: Int) {
         let queue = SendQueue()
-        queue.append(.memory(ByteSlice(block: block, offset: offset, count: block.count - offset)))
+        queue.append(.memory(ByteSlice(block: slice.block, offset: slice.offset + offset, count: slice.count - offset)))
         self.queue = queue
         outputIsBlocked()
     }
 
-    final func endRequest() {
-        if let request { server.bodyBytes -= request.reserved }
-        request = nil
+    final func endRequest() { request = nil }
+
+    /// Counts the bytes of a body that have arrived; false when the server holds as many as it may, or as many of this client's.
+    final func reserveBody(_ count: Int) -> Bool { request?.held.set(count) ?? false }
+
+    /// A part of the body has been read into its own memory.
+    final func tookBody(_ count: Int) {
+        guard let request, phase == .body else { return }
+        request.lastByteAt = server.loop.now
+        let progress = request.body.tookDirectly(count)
+        if !reserveBody(request.body.received) {
+            refuseForBodies()
+        } else if progress == .complete {
+            bodyIsComplete(nil)
+        }
     }
 
-    /// Counts the bytes of a body being received; false when the server holds as many as it may.
-    final func reserveBody(_ count: Int) -> Bool {
-        guard let request else { return false }
-        if count <= request.reserved { return true }
-        if server.bodyBytes + count - request.reserved > server.limits.bodiesBytes { return false }
-        server.bodyBytes += count - request.reserved
-        request.reserved = count
-        return true
-    }
-
-    private final func logAccess(_ status: Int) {
+    final func logAccess(_ status: Int) {
         guard let request, let line = request.accessLine else { return }
         request.accessLine = nil
         var metadata: Logger.Metadata = ["status": "\(status)", "ms": "\(server.loop.now - request.began)"]
@@ -639,235 +684,5 @@ class Exchange: LiveReader, @unchecked Sendable {
     final func answerWhenWoken(_ outcome: Outcome, _ stream: isolated StreamActor) {
         guard phase == .executing else { return }
         answer(outcome, from: stream, tag: tag)
-    }
-
-    // MARK: Server-sent events
-
-    private final func startEvents(_ facts: StreamFacts) {
-        server.responder.events(facts, context, &server.head)
-        logAccess(200)
-        transmitEventsHead()
-        if phase == .closed { return }
-        slim()
-        phase = .streaming
-        isBehind = true
-        sentControl = false
-        carry = Carry()
-        closesAfterSending = true
-        // Spread, so that readers who came together do not all come back together.
-        let jitter = Int64.random(in: 0...max(1, server.limits.eventsMilliseconds / 10))
-        endPhase(at: server.loop.now + server.limits.eventsMilliseconds - jitter)
-    }
-
-    /// Sends or queues bytes of the event stream; false when the connection is gone.
-    @discardableResult
-    final func push(_ bytes: [UInt8]) -> Bool {
-        if queue == nil {
-            guard let sent = bytes.withUnsafeBytes({ sendNow($0, more: false) }) else {
-                close()
-                return false
-            }
-            if sent == bytes.count { return true }
-            let block = bytes.withUnsafeBytes { OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: $0[sent...])) }
-            queueRest(block, from: 0)
-            return true
-        }
-        let block = OwnedBytes(copying: bytes)
-        queue!.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
-        return true
-    }
-
-    /// The next step of a reader that catches up: what a read from its position gave.
-    private final func continueEvents(_ outcome: Outcome) {
-        guard phase == .streaming, stream != nil else { return }
-        isReading = false
-        switch outcome {
-        case .read(let whole):
-            if whole.from == whole.to {
-                livePosition = whole.to
-                if carry.count > 0 || whole.closed { sendEvents(whole, []) }
-                if whole.closed { endEvents() }
-                return
-            }
-            takePiece(of: whole, limit: server.limits.eventsPieceBytes)
-        case .waiting(let facts):
-            isBehind = false
-            if server.isDraining {
-                endEvents()
-                return
-            }
-            if !sentControl {
-                var frames = EventFrames(carry: carry)
-                frames.control(
-                    facts.tail - UInt64(carry.count), isEndOfClosed: false, upToDate: true, cursor: server.responder.nextCursor(context))
-                sentControl = true
-                push(frames.bytes)
-            }
-        case .refused:
-            // Deleted, or unreadable: the event stream ends; the next request is told why.
-            endEvents()
-        default: preconditionFailure("a read is answered with a read")
-        }
-    }
-
-    /// Sends the first `limit` bytes as events, or what ends with a message in them; of a larger message as much as it needs.
-    private final func takePiece(of whole: ReadResult, limit: Int) {
-        let piece = whole.prefix(limit)
-        guard let buffers = server.memory(of: piece) else {
-            isReading = true
-            server.loadEvents(piece, of: whole, limit: limit, for: self, tag: tag)
-            return
-        }
-        sendPiece(piece, of: whole, buffers, limit: limit)
-    }
-
-    /// The parts in files have been read by a worker; nil: they could not be.
-    final func loadedEvents(_ piece: ReadResult, of whole: ReadResult, _ blocks: [ByteSlice]?, limit: Int, tag: UInt32) {
-        guard tag == self.tag, phase == .streaming else { return }
-        isReading = false
-        guard let blocks else {
-            endEvents()
-            return
-        }
-        sendPiece(piece, of: whole, blocks.map(\.bytes), limit: limit)
-        withExtendedLifetime(blocks) {}
-    }
-
-    private final func sendPiece(_ piece: ReadResult, of whole: ReadResult, _ buffers: [UnsafeRawBufferPointer], limit: Int) {
-        var (piece, buffers) = (piece, buffers)
-        if piece.to < whole.to, piece.facts.contentType.isJSON {
-            guard let count = MessageEnd.last(in: buffers) else {
-                // One message alone may be as large as a body; so many such messages are held for all readers together.
-                if server.largeEvents.held + limit * 4 > server.limits.largeEventsBytes {
-                    endEvents()
-                } else {
-                    takePiece(of: whole, limit: limit * 4)
-                }
-                return
-            }
-            piece = piece.prefix(count)
-            buffers = MessageEnd.prefix(count, of: buffers)
-        }
-        livePosition = piece.to
-        sendEvents(piece, buffers)
-        if phase != .streaming { return }
-        if piece.closed {
-            endEvents()
-        } else if queue == nil {
-            pumpLater()
-        }
-    }
-
-    private final func sendEvents(_ result: ReadResult, _ buffers: [UnsafeRawBufferPointer]) {
-        var frames = EventFrames(carry: carry)
-        frames.add(
-            buffers, end: result.to, contentType: result.facts.contentType, isEndOfClosed: result.closed, upToDate: result.upToDate,
-            cursor: server.responder.nextCursor(context))
-        carry = frames.carry
-        if result.closed && frames.bytes.isEmpty {
-            frames.control(result.to, isEndOfClosed: true, upToDate: true, cursor: 0)
-        }
-        if !frames.bytes.isEmpty {
-            sentControl = true
-            server.pumpBudget.spend(frames.bytes.count)
-            push(frames.bytes)
-            if frames.bytes.count > 4 * server.limits.eventsPieceBytes { queue?.charge(frames.bytes.count, to: server.largeEvents) }
-        }
-    }
-
-    /// Reads on in one of the next turns, when the others have had theirs.
-    private final func pumpLater() {
-        if isPumping { return }
-        isPumping = true
-        server.postponeEvents(self)
-    }
-
-    /// Its turn among those that read on has come.
-    final func resumePumping() {
-        isPumping = false
-        pumpEvents()
-    }
-
-    /// Reads on from the reader's position, or joins the live readers at the tail.
-    final func pumpEvents() {
-        guard phase == .streaming, isBehind, !isReading, queue == nil, let stream else { return }
-        let request = ReadRequest(start: .position(livePosition), mode: .events)
-        isReading = true
-        if let outcome = server.loop.isolated(stream, { $0.read(request, self, tag) }) { continueEvents(outcome) }
-    }
-
-    /// Whether it is a reader of events to which frames can be given.
-    final var isStreaming: Bool { phase == .streaming && !isBehind }
-
-    /// Whether frames that begin at `position` are what this reader needs next and can take at once.
-    final func takesFrames(at position: UInt64) -> Bool { livePosition == position && queue == nil }
-
-    /// The request's context if its cursor is ahead of the clock, so that its frames cannot be shared.
-    final func contextWithCursor(from interval: UInt64) -> ResponseContext? {
-        if request == nil, liveCursor == .max || liveCursor < interval { return nil }
-        let context = context
-        guard let cursor = context.cursor, cursor >= interval else { return nil }
-        return context
-    }
-
-    /// Takes frames that many readers share.
-    final func take(shared: OwnedBytes, to position: UInt64, carry: Carry, ends: Bool) {
-        livePosition = position
-        self.carry = carry
-        sentControl = true
-        if shared.count > 0 {
-            guard let sent = sendNow(shared.bytes, more: false) else {
-                close()
-                return
-            }
-            if sent < shared.count { queueRest(shared, from: sent) }
-        }
-        if ends { endEvents() }
-    }
-
-    /// Something became visible that this reader cannot take in shared form: it reads for itself, soon or when its queue is empty.
-    final func fallBehind() {
-        guard phase == .streaming, let stream else { return }
-        server.loop.isolated(stream) { $0.leave(self) }
-        isBehind = true
-        if queue == nil { pumpLater() }
-    }
-
-    /// Ends the event stream between two events, after what is queued.
-    final func endEvents() {
-        guard phase == .streaming else { return }
-        if let stream, waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self) } }
-        stream = nil
-        endRequest()
-        closesAfterSending = true
-        if queue == nil {
-            eventsEnded()
-        } else {
-            phase = .sending
-            phaseEnd = .max
-        }
-    }
-}
-
-/// Where messages end in the stored form of JSON: behind each newline (StoredJSON).
-private enum MessageEnd {
-    /// How many bytes there are up to the end of the last whole message.
-    static func last(in buffers: [UnsafeRawBufferPointer]) -> Int? {
-        var before = buffers.reduce(0) { $0 + $1.count }
-        for buffer in buffers.reversed() {
-            before -= buffer.count
-            if let index = buffer.lastIndex(of: UInt8(ascii: "\n")) { return before + index + 1 }
-        }
-        return nil
-    }
-
-    static func prefix(_ count: Int, of buffers: [UnsafeRawBufferPointer]) -> [UnsafeRawBufferPointer] {
-        var left = count
-        var kept: [UnsafeRawBufferPointer] = []
-        for buffer in buffers where left > 0 {
-            kept.append(UnsafeRawBufferPointer(rebasing: buffer.prefix(left)))
-            left -= min(left, buffer.count)
-        }
-        return kept
     }
 }

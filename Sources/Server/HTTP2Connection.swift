@@ -24,6 +24,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     let descriptor: Int32
     let generation: UInt32
     unowned(unsafe) let server: ServerCore
+    let share: PeerShare
+    /// The library's memory and what the socket has not taken.
+    private var held: PeerCharge
     private let channel: ByteChannel
     private var session: HTTP2Session!
     fileprivate private(set) var exchanges: [Int32: HTTP2Exchange] = [:]
@@ -48,7 +51,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private static let drainMilliseconds: Int64 = 200
     private static let drainLingerMilliseconds: Int64 = 100
 
-    init?(descriptor: Int32, generation: UInt32, server: ServerCore, tls: TLSSession?) {
+    init?(descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare, tls: TLSSession?) {
+        self.share = share
+        held = PeerCharge(share)
         self.descriptor = descriptor
         self.generation = generation
         self.server = server
@@ -101,7 +106,14 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     func take(_ bytes: UnsafeRawBufferPointer) {
         session.receive(bytes, now: server.loop.now)
-        outputWaits(session)
+        if chargeMemory() { outputWaits(session) } else { close() }
+    }
+
+    /// Counts what the library holds for this peer; false: that is more than may be held.
+    private func chargeMemory() -> Bool {
+        let count = session.memoryInUse + (unsent?.count ?? 0)
+        // Small changes are not worth a visit to the account.
+        return abs(count - held.bytes) < 4096 || held.set(count)
     }
 
     func outputWaits(_ session: HTTP2Session) {
@@ -240,7 +252,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         }
         if idleUntil <= now { idleUntil = now + server.limits.idleMilliseconds }
         var next = ownDeadline
-        for exchange in exchanges.values { next = min(next, min(exchange.phaseEnd, exchange.blockedUntil)) }
+        for exchange in exchanges.values { next = min(next, min(min(exchange.phaseEnd, exchange.blockedUntil), exchange.quietUntil)) }
         if next == .max { return nil }
         next = min(next, now + DeadlineWheel.horizonMilliseconds)
         if next >= entered { return nil }
@@ -305,7 +317,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     init(_ stream: HTTP2Stream, _ connection: HTTP2Connection) {
         wire = stream
         self.connection = connection
-        super.init(server: connection.server)
+        super.init(server: connection.server, share: connection.share)
     }
 
     // MARK: The request
@@ -313,9 +325,8 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     func begin(_ bytes: UnsafeRawBufferPointer, hasContent: Bool) {
         var scanner = HeadScanner()
         do throws(HTTPRefusal) {
-            guard let length = try scanner.scan(bytes, limits: server.limits.wire) else {
-                preconditionFailure("the session gives whole heads")
-            }
+            // The session cuts a head at the limit that was in force when the connection began.
+            guard let length = try scanner.scan(bytes, limits: server.limits.wire) else { throw HTTPRefusal.headTooLarge(limit: server.limits.wire.headBytes) }
             try server.requestHead.parse(UnsafeRawBufferPointer(rebasing: bytes[..<length]), limits: server.limits.wire)
             var framing = BodyFraming.none
             if hasContent {
@@ -360,7 +371,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     override func transmit(shared answer: SharedAnswer) {
         respond(answer.head, hasBody: true)
-        queueRest(answer.block, from: answer.bodyStart)
+        queueRest(ByteSlice(block: answer.block, offset: 0, count: answer.block.count), from: answer.bodyStart)
     }
 
     override func transmitEventsHead() { respond(server.head, hasBody: true) }
@@ -419,7 +430,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     // MARK: Deadlines and the end
 
-    override func updateDeadline() { connection.deadlineMayBe(min(phaseEnd, blockedUntil)) }
+    override func updateDeadline() { connection.deadlineMayBe(min(min(phaseEnd, blockedUntil), quietUntil)) }
     override func updateInterest() {}
 
     func visit(now: Int64) {
@@ -433,7 +444,10 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
                 return
             }
         }
-        if phaseEnd > now { return }
+        if phaseEnd > now {
+            beatIfQuiet(now)
+            return
+        }
         switch phase {
         case .body: bodyIsDue(now)
         case .polling: pollIsOver()

@@ -107,12 +107,8 @@ final class Listener: ReadinessHandler {
 
     func ready(_ readiness: Readiness) {
         for _ in 0..<server.limits.acceptBudget {
-            if spoken == .tls, server.handshakes >= server.limits.handshakes {
-                pause()
-                return
-            }
             switch SocketCalls.accept(socket.number) {
-            case .connection(let descriptor): server.accept(descriptor, spoken)
+            case .connection(let descriptor, let address): server.accept(descriptor, from: address, spoken)
             case .none: return
             case .exhausted(let code):
                 server.exhausted(code)

@@ -30,20 +30,23 @@ final class Fanout: @unchecked Sendable {
         var polls: [any LiveReader]
         var events: [any LiveReader]
 
-        /// It grew beyond what is kept for sharing: each reader of events reads for itself, in pieces.
-        private(set) var isTooLarge = false
-        private static let largest: UInt64 = 1 << 20
+        /// Its bytes are not kept: what is more than one piece is read from the stream.
+        private(set) var isLarge: Bool
+        /// So many appends are told apart; beyond that readers get what came in batches.
+        private static let appendsKept = 16_384
+        private static let largest = UInt64(TailBuffer.adoptionThreshold)
 
         init(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader]) {
-            self.publication = publication
+            isLarge = publication.facts.tail - publication.from > Self.largest
+            self.publication = isLarge ? publication.withoutBytes() : publication
             self.polls = polls
             self.events = events
         }
 
         /// What was published later, joined to it.
         mutating func join(_ later: Publication, polls: [any LiveReader], events: [any LiveReader]) {
-            isTooLarge = isTooLarge || later.facts.tail - publication.from > Self.largest
-            publication = publication.joined(by: later, keepingBytes: !isTooLarge)
+            isLarge = isLarge || later.facts.tail - publication.from > Self.largest
+            publication = publication.joined(by: later, keepingBytes: !isLarge, appends: Self.appendsKept)
             self.polls += polls
             // The later list has everyone who still waits.
             self.events = events
@@ -72,8 +75,11 @@ final class Fanout: @unchecked Sendable {
     var answers: [(form: Form, answer: SharedAnswer)] = []
     /// Long-polls wait at the tail, so there are few positions.
     static let answersKept = 8
-    /// The frames for each distinct held-back tail of a character.
-    var frames: [(before: Carry, after: Carry, block: OwnedBytes)] = []
+    /// The frames for each distinct held-back tail of a character: readers at one position differ in that only if they began within a
+    /// character, so there are at most four.
+    var frames: [(before: Carry, after: Carry, frames: EventFrames?)] = []
+    /// Of a large publication: where its events end, and what is shared of them.
+    var plans: [(before: Carry, plan: EventPlan)] = []
 
     init(_ stream: StreamActor, _ work: Work) {
         self.stream = stream
@@ -88,6 +94,7 @@ final class Fanout: @unchecked Sendable {
         self.interval = interval
         answers = []
         frames = []
+        plans = []
     }
 
     /// Begins the pass for what was published meanwhile; false if there was nothing.
@@ -99,6 +106,7 @@ final class Fanout: @unchecked Sendable {
         nextEvents = 0
         answers = []
         frames = []
+        plans = []
         return true
     }
 }
@@ -196,7 +204,9 @@ extension ServerCore: LiveSink {
                 fanoutBudget.spend(Self.copyLimit)
                 continue
             }
-            if isShared, case .read(let result) = outcome, result.from < result.to, let buffers = memory(of: result) {
+            if isShared, case .read(let result) = outcome, result.from < result.to, result.to - result.from <= UInt64(Self.copyLimit),
+                let buffers = memory(of: result)
+            {
                 let answer = encode(result, buffers, reader.context)
                 if fanout.answers.count == Fanout.answersKept { fanout.answers.removeFirst() }
                 fanout.answers.append((Fanout.Form(reader), answer))
@@ -237,73 +247,64 @@ extension ServerCore: LiveSink {
             let reader = exchange(fanout.work.events[fanout.nextEvents])
             fanout.nextEvents += 1
             guard reader.isStreaming, reader.livePosition < tail || publication.facts.closed else { continue }
-            guard !fanout.work.isTooLarge, reader.takesFrames(at: publication.from) else {
+            guard reader.takesFrames(at: publication.from) else {
                 reader.fallBehind()
                 fanoutBudget.spend(0)
                 continue
             }
-            if let context = reader.contextWithCursor(from: interval) {
-                // Frames of its own: large ones are bounded for all such readers together.
-                let size = Int(tail - publication.from)
-                if size > limits.eventsPieceBytes, largeEvents.held + size > limits.largeEventsBytes {
-                    reader.fallBehind()
-                    fanoutBudget.spend(0)
-                    continue
-                }
-                let frames = frames(of: publication, carry: reader.carry, cursor: responder.nextCursor(context))
-                fanoutBudget.spend(frames.bytes.count)
-                reader.take(
-                    shared: OwnedBytes(copying: frames.bytes), to: tail, carry: frames.carry, ends: publication.facts.closed)
-                if size > limits.eventsPieceBytes { reader.queue?.charge(frames.bytes.count, to: largeEvents) }
+            let own = reader.contextWithCursor(from: interval)
+            if fanout.work.isLarge || !Self.fitsOneBuffer(publication) {
+                reader.fallBehind(plan(of: fanout, carry: reader.carry, isShared: own == nil))
+                fanoutBudget.spend(0)
+                continue
+            }
+            if let own {
+                let (frames, carry) = frames(of: publication, carry: reader.carry, cursor: responder.nextCursor(own))
+                fanoutBudget.spend(frames?.count ?? 0)
+                reader.take(shared: frames, to: tail, carry: carry, ends: publication.facts.closed)
                 continue
             }
             var found = fanout.frames.firstIndex { $0.before == reader.carry }
             if found == nil {
-                let frames = frames(of: publication, carry: reader.carry, cursor: interval)
-                fanout.frames.append((reader.carry, frames.carry, OwnedBytes(copying: frames.bytes)))
+                let (frames, carry) = frames(of: publication, carry: reader.carry, cursor: interval)
+                fanout.frames.append((reader.carry, carry, frames))
                 found = fanout.frames.count - 1
             }
             let entry = fanout.frames[found!]
-            fanoutBudget.spend(entry.block.count)
-            reader.take(shared: entry.block, to: tail, carry: entry.after, ends: publication.facts.closed)
+            fanoutBudget.spend(entry.frames?.count ?? 0)
+            reader.take(shared: entry.frames, to: tail, carry: entry.after, ends: publication.facts.closed)
         }
         return true
     }
 
-    /// One data and one control event per append; the end of the stream comes with the last.
-    private func frames(of publication: Publication, carry: Carry, cursor: UInt64) -> EventFrames {
-        var frames = EventFrames(carry: carry)
-        let facts = publication.facts
-        var position = publication.from
-        for end in publication.appendEnds {
-            let isLast = end == facts.tail
-            frames.add(
-                Self.range(of: publication, from: position, to: end), end: end, contentType: facts.contentType,
-                isEndOfClosed: isLast && facts.closed, upToDate: isLast, cursor: cursor)
-            position = end
-        }
-        if facts.closed, publication.appendEnds.isEmpty || frames.bytes.isEmpty {
-            if frames.carry.count > 0 {
-                frames.add([], end: facts.tail, contentType: facts.contentType, isEndOfClosed: true, upToDate: true, cursor: cursor)
-            } else {
-                frames.control(facts.tail, isEndOfClosed: true, upToDate: true, cursor: cursor)
-            }
-        }
-        return frames
+    /// Whether its frames are certain to have room in one buffer: a line end becomes six bytes, and each append has two events around it.
+    private static func fitsOneBuffer(_ publication: Publication) -> Bool {
+        6 * Int(publication.facts.tail - publication.from) + ByteSink.reserve * (publication.appendEnds.count + 2) <= eventBufferBytes
     }
 
-    private static func range(of publication: Publication, from: UInt64, to: UInt64) -> [UnsafeRawBufferPointer] {
-        var buffers: [UnsafeRawBufferPointer] = []
-        var start = publication.from
-        for slice in publication.slices {
-            let end = start + UInt64(slice.count)
-            if end > from && start < to {
-                let low = Int(max(from, start) - start)
-                let high = Int(min(to, end) - start)
-                buffers.append(UnsafeRawBufferPointer(rebasing: slice.bytes[low..<high]))
+    private func plan(of fanout: Fanout, carry: Carry, isShared: Bool) -> EventPlan {
+        let ends = fanout.work.publication.appendEnds
+        guard isShared else { return EventPlan(ends, sharedIn: nil) }
+        if let known = fanout.plans.first(where: { $0.before == carry }) { return known.plan }
+        let plan = EventPlan(ends, sharedIn: sharedEvents)
+        fanout.plans.append((carry, plan))
+        return plan
+    }
+
+    /// One data and one control event per append; the end of the stream comes with the last. nil: all of it is held back.
+    private func frames(of publication: Publication, carry: Carry, cursor: UInt64) -> (EventFrames?, Carry) {
+        let facts = publication.facts
+        var progress = EventProgress(
+            position: publication.from, form: EventEncoder.Form(facts.contentType), carry: carry,
+            plan: EventPlan(publication.appendEnds, sharedIn: nil))
+        let buffers = publication.slices.map(\.bytes)
+        let frames = encodeEvents { sink in
+            if publication.from < facts.tail {
+                _ = progress.encode(buffers, end: facts.tail, tail: facts.tail, closed: facts.closed, cursor: cursor, &sink)
+            } else if facts.closed {
+                progress.end(at: facts.tail, &sink)
             }
-            start = end
         }
-        return buffers
+        return (frames, progress.encoder.carry)
     }
 }

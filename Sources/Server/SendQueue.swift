@@ -59,7 +59,7 @@ final class SendQueue {
             if moved >= budget { return .budgetSpent }
             switch items[first] {
             case .memory(let slice):
-                let part = min(slice.count, budget - moved)
+                let part = min(slice.count, max(budget - moved, channel.pendingBytes))
                 let bytes = UnsafeRawBufferPointer(rebasing: slice.bytes[..<part])
                 switch channel.send(bytes, more: first + 1 < items.count || part < slice.count) {
                 case .bytes(let count):
@@ -71,7 +71,7 @@ final class SendQueue {
             case .file(let handle, let offset, let count):
                 guard let descriptor = handle.file.descriptor else { return .failed }
                 if !channel.sendsFiles {
-                    let part = min(count, scratch.count, budget - moved)
+                    let part = min(count, scratch.count, max(budget - moved, channel.pendingBytes))
                     let bytes = UnsafeMutableRawBufferPointer(rebasing: scratch[..<part])
                     guard FileCalls.readIfCached(descriptor, into: bytes, at: offset) == part else {
                         return .cold(handle, offset: offset, count: part)

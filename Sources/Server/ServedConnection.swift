@@ -7,6 +7,9 @@ protocol ServedConnection: ReadinessHandler {
     /// Tells it from an earlier connection with the same descriptor.
     var generation: UInt32 { get }
 
+    /// Where it comes from, and what is held for that address.
+    var share: PeerShare { get }
+
     /// It stands in the server's list of those that go on reading in the next turn.
     var readsLater: Bool { get set }
 

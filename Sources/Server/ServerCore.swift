@@ -29,6 +29,9 @@ final class ServerCore: @unchecked Sendable {
     let receiveBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
     /// For bytes on their way from a file or a session to a socket.
     let fileBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
+    /// For events that are being encoded.
+    private let eventBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: ServerCore.eventBufferBytes, alignment: 64)
+    static let eventBufferBytes = 512 * 1024
     var requestHead = RequestHead()
     var head = ResponseHead()
     var output: [UInt8] = []
@@ -57,15 +60,16 @@ final class ServerCore: @unchecked Sendable {
     var tls: TLSContext?
     /// Where the redirecting listeners send to.
     var securePort: UInt16 = 443
-    var handshakes = 0
+    let handshakes = HandshakeList()
     /// What is left of this turn's shares.
     var handshakeSteps: Int
     var sendBytesLeft: Int
     /// The next turn goes on with what is postponed.
     private var continues = false
-    let largeEvents = ByteAccount()
-    /// Bytes reserved for bodies being received, of all connections.
-    var bodyBytes = 0
+    /// Pieces of events that are kept for several readers.
+    let sharedEvents = ByteAccount()
+    /// Addresses, and the memory that is held for them.
+    let peers: PeerTable
     private(set) var logsAccess: Bool
     /// Connections that wait for new data: long-polls and event streams.
     var liveReaders = 0
@@ -74,11 +78,14 @@ final class ServerCore: @unchecked Sendable {
 
     /// Bodies up to this size are copied behind their head.
     static let copyLimit = 64 * 1024
+    static let heartbeat = EventFrames(
+        UnsafeRawBufferPointer(start: EventStream.heartbeat.utf8Start, count: EventStream.heartbeat.utf8CodeUnitCount))
+    static let lastChunk = ByteSlice(block: OwnedBytes(copying: EventFrames.lastChunk), offset: 0, count: EventFrames.lastChunk.count)
     static let closingBracket: ByteSlice = ByteSlice(block: OwnedBytes(copying: [UInt8(ascii: "]")]), offset: 0, count: 1)
 
     init(
         loop: EventLoop, limits: ServerLimits, registry: StreamRegistry, checkpointer: Checkpointer, dispatcher: any Dispatcher,
-        responder: ResponderSettings, logger: Logger, logsAccess: Bool
+        responder: ResponderSettings, router: RouterSettings, logger: Logger, logsAccess: Bool
     ) {
         self.logsAccess = logsAccess
         self.loop = loop
@@ -91,33 +98,35 @@ final class ServerCore: @unchecked Sendable {
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
         self.logger = logger
-        router = Router(
-            originMatters: responder.origins != nil, strictTransport: responder.strictTransportSeconds > 0)
+        self.router = Router(router)
         self.responder = Responder(settings: responder)
         self.responder.now = loop.wallNow
         wheel = DeadlineWheel(now: loop.now)
+        peers = PeerTable(bound: limits.peerBytes, connectionBound: limits.connectionsPerAddress, isTrusted: limits.isTrustedProxy)
         output.reserveCapacity(4096)
     }
 
     deinit {
         receiveBuffer.deallocate()
         fileBuffer.deallocate()
+        eventBuffer.deallocate()
     }
 
     /// Takes over what was read again. Requests and waits under way keep the deadlines that they have.
-    func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, logsAccess: Bool) {
+    func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, _ router: RouterSettings, logsAccess: Bool) {
         self.limits = limits
+        (peers.bound, peers.connectionBound, peers.isTrusted) = (limits.peerBytes, limits.connectionsPerAddress, limits.isTrustedProxy)
         self.logsAccess = logsAccess
-        router = Router(
-            originMatters: settings.origins != nil, strictTransport: settings.strictTransportSeconds > 0)
+        self.router = Router(router)
         responder = Responder(settings: settings)
         responder.now = loop.wallNow
     }
 
     // MARK: Connections
 
-    func accept(_ descriptor: Int32, _ spoken: Listener.Spoken = .clear) {
-        if connectionCount >= limits.connections || isDraining {
+    func accept(_ descriptor: Int32, from address: PeerAddress = .unix, _ spoken: Listener.Spoken = .clear) {
+        let share = peers.share(of: address)
+        if connectionCount >= limits.connections || isDraining || !peers.enter(share) {
             refuseConnection(descriptor, inClear: spoken != .tls)
             return
         }
@@ -125,30 +134,43 @@ final class ServerCore: @unchecked Sendable {
         let connection: any ServedConnection
         switch spoken {
         case .tls:
-            guard let tls else { preconditionFailure("a listener that speaks TLS has a context") }
-            do throws(TLSFailure) {
-                let session = try TLSSession(tls, descriptor: descriptor)
-                connection = TLSHandshakeConnection(
-                    descriptor: descriptor, generation: lastGeneration, server: self, session: session)
-            } catch {
-                logger.error("a TLS connection could not be begun", metadata: ["error": "\(error)"])
-                _ = Descriptor(owning: descriptor)
-                return
-            }
-        case .clear: connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self)
+            connection = TLSHandshakeConnection(descriptor: descriptor, generation: lastGeneration, server: self, share: share)
+        case .clear: connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, share: share)
         case .redirect:
-            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, redirects: true)
+            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, share: share, redirects: true)
         }
         do {
             try loop.register(descriptor, connection, for: .readable)
         } catch {
             logger.error("a connection could not be registered", metadata: ["error": "\(error)"])
+            peers.leave(share)
             _ = Descriptor(owning: descriptor)
             return
         }
         while connections.count <= Int(descriptor) { connections.append(nil) }
         connections[Int(descriptor)] = connection
         connectionCount += 1
+        if let handshake = connection as? TLSHandshakeConnection {
+            handshakes.add(handshake)
+            makeRoomForHandshakes(share)
+        }
+    }
+
+    /// Whoever has been at a handshake for longest gives way: an honest one is over in two round trips.
+    private func makeRoomForHandshakes(_ share: PeerShare) {
+        if handshakes.count > limits.handshakes { handshakes.oldest?.close() }
+        if !share.isExempt, share.handshakes > max(1, limits.handshakes / 4) { handshakes.oldest(of: share)?.close() }
+    }
+
+    /// The client that a trusted proxy speaks for: the rightmost address that is no trusted proxy itself.
+    func client(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, behind proxy: PeerShare) -> PeerShare {
+        for field in head.fields.reversed() where field.name == .forwardedFor {
+            for element in bytes[field.valueRange].split(separator: UInt8(ascii: ",")).reversed() {
+                guard let address = ForwardedAddress.parse(element) else { return proxy }
+                if !peers.isTrusted(address) { return peers.share(of: .internet(address)) }
+            }
+        }
+        return proxy
     }
 
     private var refusedConnections = 0
@@ -191,13 +213,16 @@ final class ServerCore: @unchecked Sendable {
     func handshakeIsComplete(_ handshake: TLSHandshakeConnection, _ session: TLSSession) {
         let (descriptor, generation) = (handshake.descriptor, handshake.generation)
         if session.applicationProtocol == .http2 {
-            guard let connection = HTTP2Connection(descriptor: descriptor, generation: generation, server: self, tls: session) else {
+            guard
+                let connection = HTTP2Connection(
+                    descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session)
+            else {
                 closed(handshake)
                 return
             }
             replace(handshake, by: connection)
         } else {
-            replace(handshake, by: Connection(descriptor: descriptor, generation: generation, server: self, tls: session))
+            replace(handshake, by: Connection(descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session))
         }
     }
 
@@ -205,7 +230,7 @@ final class ServerCore: @unchecked Sendable {
     func becomeHTTP2(_ former: Connection, _ bytes: UnsafeRawBufferPointer) {
         guard
             let connection = HTTP2Connection(
-                descriptor: former.descriptor, generation: former.generation, server: self, tls: nil)
+                descriptor: former.descriptor, generation: former.generation, server: self, share: former.share, tls: nil)
         else {
             former.close()
             return
@@ -228,6 +253,7 @@ final class ServerCore: @unchecked Sendable {
         connections[Int(connection.descriptor)] = nil
         _ = Descriptor(owning: connection.descriptor)
         connectionCount -= 1
+        peers.leave(connection.share)
         if connectionCount == 0 { onConnectionsGone?() }
     }
 
@@ -328,11 +354,12 @@ final class ServerCore: @unchecked Sendable {
     // MARK: Responses
 
     /// Writes `head` in HTTP/1.1 form to `output`, which it replaces.
-    func serializeHead(keepAlive: Bool, minorVersion: Int) {
+    func serializeHead(keepAlive: Bool, minorVersion: Int, isChunked: Bool = false) {
         output.removeAll(keepingCapacity: true)
         ResponseLine.statusLine(head.status).withUTF8Buffer { output.append(contentsOf: $0) }
         head.withLines { output.append(contentsOf: $0) }
         if let length = head.contentLength, head.status != 204, head.status != 304 { HeadEnding.contentLength(length, &output) }
+        if isChunked { HeadEnding.chunked.withUTF8Buffer { output.append(contentsOf: $0) } }
         if !keepAlive {
             HeadEnding.close.withUTF8Buffer { output.append(contentsOf: $0) }
         } else if minorVersion == 0 {
@@ -368,8 +395,17 @@ final class ServerCore: @unchecked Sendable {
 
     private var scratch: [OwnedBytes] = []
 
+    /// What `encode` writes to the sink, as a piece of an event stream; nil if it writes nothing.
+    ///
+    /// - Parameter limit: of the payload's bytes in it; nil: as many as there is room for.
+    func encodeEvents(limit: Int? = nil, _ encode: (inout ByteSink) -> Void) -> EventFrames? {
+        var sink = ByteSink(eventBuffer, limit: limit)
+        encode(&sink)
+        return sink.count == 0 ? nil : EventFrames(sink.bytes)
+    }
+
     /// Reads a result's pieces on a disk worker and gives them to the connection as events.
-    func loadEvents(_ result: ReadResult, of whole: ReadResult, limit: Int, for reader: Exchange, tag: UInt32) {
+    func loadEvents(_ result: ReadResult, for reader: Exchange, tag: UInt32) {
         dispatcher.work { [dispatcher] in
             var slices: [ByteSlice]? = []
             for piece in result.pieces {
@@ -387,7 +423,7 @@ final class ServerCore: @unchecked Sendable {
                 }
             }
             let loaded = slices
-            dispatcher.post { reader.loadedEvents(result, of: whole, loaded, limit: limit, tag: tag) }
+            dispatcher.post { reader.loadedEvents(result, loaded, tag: tag) }
         }
     }
 
@@ -417,6 +453,7 @@ final class ServerCore: @unchecked Sendable {
 
 /// How a head ends on HTTP/1.1.
 enum HeadEnding {
+    static let chunked: StaticString = "Transfer-Encoding: chunked\r\n"
     static let close: StaticString = "Connection: close\r\n\r\n"
     static let keepAlive: StaticString = "Connection: keep-alive\r\n\r\n"
 

@@ -7,18 +7,26 @@ import ServerSettings
 struct ServerLimits {
     var wire = WireLimits()
     var http2 = HTTP2Limits()
-    /// TLS handshakes in progress; further connections wait to be accepted.
+    /// TLS handshakes in progress; for a further one the oldest makes room.
     var handshakes = 4096
     /// Steps of handshakes in one turn: each is up to half a millisecond of computing.
     var handshakeSteps = 8
     var bodyBytes: Int
     var connections: Int
+    var connectionsPerAddress: Int
+    /// All that is held for peers (PeerTable).
+    var peerBytes: Int
+    var isTrustedProxy: (UInt128?) -> Bool
     var idleMilliseconds: Int64
     var headerMilliseconds: Int64
+    /// A body of which no byte comes for so long is given up.
+    var bodyMilliseconds: Int64
     var bodyGraceMilliseconds: Int64
     var bodyBytesPerSecond: Int
     var longPollMilliseconds: Int64
     var eventsMilliseconds: Int64
+    /// After so long without an event a reader of events is sent a comment; 0: never.
+    var heartbeatMilliseconds: Int64
     var drainMilliseconds: Int64
     /// A peer that takes nothing for so long is cut off: a tail of its data is in the kernel and another in our queue. One that has vanished
     /// is found by the kernel in the same time, whether it was sent something or not.
@@ -34,17 +42,14 @@ struct ServerLimits {
     var sendBytesPerTurn = 1 << 20
     /// What an HTTP/2 connection may send in a turn whose share is used up: other answers may be among it.
     var sendBytesBeyond = 16 * 1024
-    /// A reader of events that catches up gets so many bytes of the stream at once, or one message: what it has not taken of them is all that
-    /// the server holds for it.
+    /// A reader of events that catches up gets so many bytes at once: what it has not taken of them is all that the server holds for it.
     var eventsPieceBytes = 64 * 1024
-    /// JSON messages larger than such a piece that are held for readers who catch up, all together; a reader beyond that is ended, and comes back.
-    var largeEventsBytes = 256 << 20
+    /// Pieces of large events that are kept for the readers who get the same, all together; beyond that each reader's are encoded for it alone.
+    var sharedEventsBytes = 32 << 20
     /// What passes over live readers may send in one turn: about a millisecond.
     var liveBytesPerTurn = 1 << 20
     /// What readers of events that catch up may send in one turn: theirs is encoded and copied, which costs several times as much as a file.
     var catchUpBytesPerTurn = 256 * 1024
-    /// Bodies being received, of all connections together: each may be as large as `bodyBytes`, but not all at once.
-    var bodiesBytes = 1 << 30
     /// Connections accepted in one turn.
     var acceptBudget = 256
     /// Pipelined requests of one connection answered in one turn.
@@ -58,16 +63,32 @@ struct ServerLimits {
         http2.headerBombBytes = 8 * settings.headLimit
         wire.targetBytes = settings.targetLimit
         bodyBytes = settings.bodyLimit
-        bodiesBytes = max(bodiesBytes, 2 * settings.bodyLimit)
         self.connections = connections
+        connectionsPerAddress = settings.connectionsPerAddress > 0 ? settings.connectionsPerAddress : max(64, connections / 4)
+        peerBytes = max(settings.peerMemory, 4 * settings.bodyLimit)
+        isTrustedProxy = settings.trustedProxies.contains
         idleMilliseconds = settings.idleTimeout.milliseconds
         headerMilliseconds = settings.headerTimeout.milliseconds
         peerMilliseconds = settings.peerTimeout.milliseconds
+        bodyMilliseconds = settings.bodyTimeout.milliseconds
         bodyGraceMilliseconds = settings.bodyGrace.milliseconds
         bodyBytesPerSecond = settings.bodyMinimumRate
         longPollMilliseconds = settings.longPollTimeout.milliseconds
         eventsMilliseconds = settings.sseInterval.milliseconds
+        heartbeatMilliseconds = settings.sseHeartbeat.milliseconds
         drainMilliseconds = settings.drainTimeout.milliseconds
+    }
+
+    /// The bytes a second that a body has to keep while it holds `bytes`; 0: none.
+    ///
+    /// - Parameters:
+    ///   - pressure: how much of the memory for peers is in use, 0 to 1.
+    ///   - bound: of that memory.
+    func bodyRate(holding bytes: Int, pressure: Double, bound: Int) -> Int {
+        let holdsMuch = bytes >= bound / 64
+        if pressure < 0.5 { return holdsMuch ? bodyBytesPerSecond : 0 }
+        if bytes < 64 * 1024 { return 0 }
+        return bodyBytesPerSecond * Int(1 + 63 * (min(1, pressure) - 0.5) * 2)
     }
 }
 

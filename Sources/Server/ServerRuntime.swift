@@ -168,7 +168,7 @@ public final class ServerRuntime {
         scrubber = Scrubber(context: context, rate: settings.scrubRate, pause: settings.scrubPause.milliseconds)
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
-            dispatcher: dispatcher, responder: Self.responder(settings), logger: logger, logsAccess: settings.accessLog)
+            dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings), logger: logger, logsAccess: settings.accessLog)
         context.sink = core
         context.onNote = { [logger] in logger.log(.warning, .storageTrouble, "\($0)") }
         context.onDamage = { [logger] name, what in
@@ -320,9 +320,22 @@ public final class ServerRuntime {
         }
     }
 
+    /// Drawn once for the process (ResponderSettings.tagLife).
+    private static let tagLife = UInt64.random(in: 1 ... .max)
+
+    private static func router(_ settings: Settings) -> RouterSettings {
+        var router = RouterSettings()
+        router.origins = responder(settings).origins
+        router.strictTransport = settings.strictTransport > .zero
+        if !settings.allowedHosts.allowsAll { router.allowsHost = { settings.allowedHosts.allow($0) } }
+        router.forksStayInSegment = settings.forkScope == .segment
+        return router
+    }
+
     private static func responder(_ settings: Settings) -> ResponderSettings {
         var responder = ResponderSettings()
         if case .only(let origins) = settings.corsOrigins { responder.origins = origins.map { Array($0.utf8) } }
+        responder.tagLife = tagLife
         responder.publicCache = settings.cacheVisibility == .public
         responder.strictTransportSeconds = UInt64(settings.strictTransport.milliseconds / 1000)
         return responder
@@ -456,7 +469,7 @@ public final class ServerRuntime {
         reloadFault = nil
         settings = change.settings
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
-        core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), logsAccess: settings.accessLog)
+        core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), Self.router(settings), logsAccess: settings.accessLog)
         for listener in listeners { listener.prepareConnections() }
         reloadTLS(onlyIfChanged: false)
         scrubber.rate = settings.scrubRate

@@ -5,8 +5,10 @@
 //                      ├──▶ plain HTTP ──▶ 400 in clear ──▶ closed
 //                      └──▶ failed, ended, too slow ──▶ closed
 //
-// A handshake is a few hundred microseconds of computing. So many steps are taken in one turn, so many handshakes may be in progress
-// (the rest waits in the listener's backlog), and each has as long as a request's head has (`header-timeout`).
+// A handshake is a few hundred microseconds of computing. So many steps are taken in one turn, and so many handshakes may be in progress: for a
+// further one the oldest gives way, which is one that says nothing or goes on for ever, because an honest one is over in two round trips. Each has as
+// long as a request's head has (`header-timeout`), and a quarter of that while half of the places are taken. A connection that has said nothing
+// costs a descriptor and this object; OpenSSL's session is made when the first byte is here.
 
 import HTTP2Session
 import Logging
@@ -19,21 +21,38 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
     unowned(unsafe) private let server: ServerCore
-    private let session: TLSSession
-    private let deadline: Int64
+    let share: PeerShare
+    private var session: TLSSession?
+    private let began: Int64
+    /// Its neighbours in the list of handshakes.
+    fileprivate var older: TLSHandshakeConnection?
+    fileprivate unowned(unsafe) var newer: TLSHandshakeConnection?
+    fileprivate var isListed = false
     private var interest: Readiness = .readable
     private var isOver = false
     private var isLingering = false
     var readsLater = false
 
-    init(descriptor: Int32, generation: UInt32, server: ServerCore, session: TLSSession) {
+    init(descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare) {
         self.descriptor = descriptor
         self.generation = generation
         self.server = server
-        self.session = session
-        deadline = server.loop.now + server.limits.headerMilliseconds
-        server.handshakes += 1
-        server.wheel.enter(UInt64(generation) << 32 | UInt64(UInt32(descriptor)), at: deadline)
+        self.share = share
+        began = server.loop.now
+        server.wheel.enter(UInt64(generation) << 32 | UInt64(UInt32(descriptor)), at: began + server.limits.headerMilliseconds / 4)
+    }
+
+    private func begin() -> TLSSession? {
+        if let session { return session }
+        guard let context = server.tls else { return nil }
+        do throws(TLSFailure) {
+            let made = try TLSSession(context, descriptor: descriptor)
+            session = made
+            return made
+        } catch {
+            server.logger.error("a TLS connection could not be begun", metadata: ["error": "\(error)"])
+            return nil
+        }
     }
 
     func ready(_ readiness: Readiness) {
@@ -49,10 +68,14 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
         // What has no share of this turn is told of again in the next.
         if server.handshakeSteps == 0 { return }
         server.handshakeSteps -= 1
+        guard let session = begin() else {
+            close()
+            return
+        }
         switch session.handshake() {
         case .complete:
             isOver = true
-            server.handshakes -= 1
+            server.handshakes.remove(self)
             server.handshakeIsComplete(self, session)
         case .wantRead: setInterest(.readable)
         case .wantWrite: setInterest(.writable)
@@ -84,9 +107,14 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
 
     func visit(now: Int64) -> Int64? {
         if isOver { return nil }
-        if now < deadline { return deadline }
-        close()
-        return nil
+        let isCrowded = server.handshakes.count > server.limits.handshakes / 2
+        let deadline = began + (isCrowded ? server.limits.headerMilliseconds / 4 : server.limits.headerMilliseconds)
+        if now >= deadline {
+            close()
+            return nil
+        }
+        // Looked at a few times, because it may become crowded.
+        return min(deadline, now + max(20, server.limits.headerMilliseconds / 4))
     }
 
     func resumeReading() {}
@@ -96,7 +124,47 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     func close() {
         if isOver { return }
         isOver = true
-        server.handshakes -= 1
+        server.handshakes.remove(self)
         server.closed(self)
+    }
+}
+
+/// The handshakes in progress in the order in which they came. Who is in it is counted, once, however it ends.
+final class HandshakeList {
+    private(set) unowned(unsafe) var oldest: TLSHandshakeConnection?
+    private var newest: TLSHandshakeConnection?
+    private(set) var count = 0
+
+    func add(_ connection: TLSHandshakeConnection) {
+        connection.isListed = true
+        connection.older = newest
+        newest?.newer = connection
+        newest = connection
+        if oldest == nil { oldest = connection }
+        count += 1
+        connection.share.handshakes += 1
+    }
+
+    func remove(_ connection: TLSHandshakeConnection) {
+        guard connection.isListed else { return }
+        connection.isListed = false
+        count -= 1
+        connection.share.handshakes -= 1
+        let (older, newer) = (connection.older, connection.newer)
+        older?.newer = newer
+        if let newer { newer.older = older } else { newest = older }
+        if oldest === connection { oldest = newer }
+        connection.older = nil
+        connection.newer = nil
+    }
+
+    /// The oldest of one address.
+    func oldest(of share: PeerShare) -> TLSHandshakeConnection? {
+        var next = oldest
+        while let connection = next {
+            if connection.share === share { return connection }
+            next = connection.newer
+        }
+        return nil
     }
 }

@@ -101,13 +101,15 @@ public enum ListenAddress: Sendable, Hashable {
         return path
     }
 
-    private static func ipv4(_ text: String) -> UInt32? {
+    /// The address that `text` spells, most significant byte first.
+    public static func ipv4(_ text: String) -> UInt32? {
         var address = in_addr()
         guard !text.utf8.contains(0), inet_pton(AF_INET, text, &address) == 1 else { return nil }
         return UInt32(bigEndian: address.s_addr)
     }
 
-    private static func ipv6(_ text: String) -> UInt128? {
+    /// The address that `text` spells, most significant byte first.
+    public static func ipv6(_ text: String) -> UInt128? {
         var address = UInt128()
         guard !text.utf8.contains(0), inet_pton(AF_INET6, text, &address) == 1 else { return nil }
         return UInt128(bigEndian: address)

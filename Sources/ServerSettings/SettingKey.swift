@@ -220,12 +220,13 @@ extension SettingKey {
 
     /// A setting that takes several values.
     static func list<Value: Sendable>(
-        _ name: String, _ field: Field<Value>, _ group: Group, _ valueName: String, _ standard: [String], allowed: String, _ help: String,
+        _ name: String, _ field: Field<Value>, _ group: Group, _ valueName: String, _ standard: [String], dev: [String]? = nil,
+        allowed: String, _ help: String,
         read: @escaping @Sendable ([String]) throws(ValueFault) -> Value, write: @escaping @Sendable (Value) -> [String]
     ) -> SettingKey {
         SettingKey(
             name: name, group: group, shape: .list, valueName: valueName, help: help, allowed: allowed,
-            serveStandard: standard, devStandard: nil,
+            serveStandard: standard, devStandard: dev,
             read: { (texts, settings) throws(ValueFault) in settings[keyPath: field] = try read(texts) },
             write: { write($0[keyPath: field]) })
     }

@@ -39,6 +39,23 @@ extension SettingKey {
         "cache-visibility", \.cacheVisibility, .network, .public, "Whether shared caches may keep what was read."
     ).onReload
 
+    static let trustedProxies = list(
+        "trusted-proxies", \.trustedProxies, .network, "NETWORK", ["127.0.0.0/8", "::1/128", "unix"],
+        allowed: "addresses, networks such as 10.0.0.0/8, unix",
+        "Proxies whose X-Forwarded-For, -Host and -Proto count.",
+        read: { texts throws(ValueFault) in try TrustedProxies(texts) }, write: { $0.texts }
+    ).onReload
+    static let allowedHosts = list(
+        "allowed-hosts", \.allowedHosts, .network, "HOST", [], dev: ["localhost", "*.localhost", "address"],
+        allowed: "host names, *.name, address (every literal address); none: all",
+        "Hosts that requests may name; others are answered 421.",
+        read: { texts throws(ValueFault) in try AllowedHosts(texts) }, write: { $0.texts }
+    ).onReload
+    static let forkScope = choice(
+        "fork-scope", \.forkScope, .network, ForkScope.any,
+        "Whether a fork may have a source whose name begins with another path segment."
+    ).onReload
+
     // MARK: TLS
 
     static let listenTLS = list(
@@ -123,6 +140,10 @@ extension SettingKey {
         "sse-interval", \.sseInterval, .reading, "60s", .milliseconds(10)...(.seconds(86400)),
         because: "caches collapse requests by interval", "Time after which an SSE connection is ended, to be resumed by the client."
     ).onReload
+    static let sseHeartbeat = duration(
+        "sse-heartbeat", \.sseHeartbeat, .reading, "20s", .zero...(.seconds(3600)), because: "0s: off; proxies cut silent connections off",
+        "Time without an event after which an SSE connection gets a comment."
+    ).onReload
     static let chunkSize = size(
         "chunk-size", \.chunkSize, .reading, "1MiB", (4 << 10)...(64 << 20),
         because: "small ones cost a request each, large ones cannot be resumed within",
@@ -147,6 +168,19 @@ extension SettingKey {
         because: "automatic: what the limit of open files allows", "Most connections at once; further ones are refused."
     ).onReload
 
+    static let connectionsPerAddress = count(
+        "connections-per-address", \.connectionsPerAddress, .limits, "automatic", 1...10_000_000, zero: "automatic",
+        because: "automatic: a quarter of connection-limit", "Most connections of one address, trusted proxies excepted."
+    ).onReload
+    static let peerMemory = size(
+        "peer-memory", \.peerMemory, .limits, "1GiB", (64 << 20)...(1 << 40), because: "it is held in memory",
+        "Memory for what is held for clients, together: bodies that arrive, requests and answers that wait."
+    ).onReload
+    static let producerRetention = duration(
+        "producer-retention", \.producerRetention, .limits, "7d", .seconds(1)...(.seconds(10 * 366 * 86400)),
+        because: "a forgotten producer may store a retry twice", "Time without an append after which a producer may be forgotten."
+    ).onReload
+
     // MARK: Timeouts
 
     static let idleTimeout = duration(
@@ -161,13 +195,17 @@ extension SettingKey {
         "peer-timeout", \.peerTimeout, .timeouts, "30s", .seconds(1)...(.seconds(3600)), because: "whoever is gone costs a slot",
         "Time after which a peer that takes nothing, or does not answer any more, is cut off."
     ).onReload
+    static let bodyTimeout = duration(
+        "body-timeout", \.bodyTimeout, .timeouts, "30s", .milliseconds(10)...(.seconds(86400)),
+        because: "a body that stops costs a slot", "Time without a byte after which a request's body is given up."
+    ).onReload
     static let bodyGrace = duration(
-        "body-grace", \.bodyGrace, .timeouts, "10s", .zero...(.seconds(3600)), because: "slow senders would take all connections",
-        "Time before a body's rate is measured."
+        "body-grace", \.bodyGrace, .timeouts, "10s", .zero...(.seconds(3600)), because: "slow senders would take all memory",
+        "Time before the rate of a body that holds much memory is measured."
     ).onReload
     static let bodyMinimumRate = rate(
         "body-minimum-rate", \.bodyMinimumRate, .timeouts, "1KiB/s", 0...(1 << 30), because: "0: no floor",
-        "Rate below which a request body is cut off after the grace period."
+        "Rate below which a body that holds much memory is cut off."
     ).onReload
     static let drainTimeout = duration(
         "drain-timeout", \.drainTimeout, .timeouts, "10s", .zero...(.seconds(3600)), because: "service managers wait 90s and kill",
@@ -184,13 +222,13 @@ extension SettingKey {
 
     /// Every setting, in the order in which they are printed.
     public static let all: [SettingKey] = [
-        listen, portFile, corsOrigins, cacheVisibility,
+        listen, portFile, corsOrigins, cacheVisibility, trustedProxies, allowedHosts, forkScope,
         listenTLS, tlsCertificates, tlsKeys, tlsMinimum, tlsClientCA, tlsClientCertificates, listenRedirect, strictTransport,
         dataDirectory, durability, segmentSize, journalSize, tailBufferBudget, descriptorCache, checkpointInterval, diskWorkers,
         scrubRate, scrubPause,
-        longPollTimeout, sseInterval, chunkSize,
-        bodyLimit, headLimit, targetLimit, connectionLimit,
-        idleTimeout, headerTimeout, peerTimeout, bodyGrace, bodyMinimumRate, drainTimeout,
+        longPollTimeout, sseInterval, sseHeartbeat, chunkSize,
+        bodyLimit, headLimit, targetLimit, connectionLimit, connectionsPerAddress, peerMemory, producerRetention,
+        idleTimeout, headerTimeout, peerTimeout, bodyTimeout, bodyGrace, bodyMinimumRate, drainTimeout,
         logLevel, logFormat, accessLog,
     ]
 

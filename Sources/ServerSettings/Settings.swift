@@ -36,6 +36,14 @@ public enum LogFormat: String, Sendable, CaseIterable {
     case json
 }
 
+/// From which streams a fork may be made.
+public enum ForkScope: String, Sendable, CaseIterable {
+    /// From all.
+    case any
+    /// From those whose first path segment is the fork's own: where a proxy guards paths, nobody reads around it through a fork.
+    case segment
+}
+
 /// The server's effective settings. Sizes are bytes.
 public struct Settings: Sendable {
     /// The mode that decided the defaults.
@@ -57,6 +65,9 @@ public struct Settings: Sendable {
     public var portFile: FilePath?
     public var corsOrigins: CORSOrigins = .any
     public var cacheVisibility: CacheVisibility = .public
+    public var trustedProxies = TrustedProxies()
+    public var allowedHosts = AllowedHosts()
+    public var forkScope = ForkScope.any
 
     /// nil in dev mode: a temporary directory, removed at exit. Never nil in serve mode once `SettingsSources` has read it.
     public var dataDirectory: FilePath?
@@ -73,6 +84,8 @@ public struct Settings: Sendable {
 
     public var longPollTimeout: Duration = .zero
     public var sseInterval: Duration = .zero
+    /// Zero: off.
+    public var sseHeartbeat: Duration = .zero
     public var chunkSize = 0
 
     public var bodyLimit = 0
@@ -80,10 +93,15 @@ public struct Settings: Sendable {
     public var targetLimit = 0
     /// 0: derived from the descriptor limit, see `DescriptorBudget`.
     public var connectionLimit = 0
+    /// 0: derived from the limit of connections.
+    public var connectionsPerAddress = 0
+    public var peerMemory = 0
+    public var producerRetention: Duration = .zero
 
     public var idleTimeout: Duration = .zero
     public var headerTimeout: Duration = .zero
     public var peerTimeout: Duration = .zero
+    public var bodyTimeout: Duration = .zero
     public var bodyGrace: Duration = .zero
     /// Bytes per second; 0: no floor.
     public var bodyMinimumRate = 0

@@ -97,8 +97,13 @@ struct NetworkOptions: ParsableArguments {
     @Option(.portFile) var portFile: SettingFlag?
     @Option(.corsOrigins) var corsOrigins: [SettingFlag] = []
     @Option(.cacheVisibility) var cacheVisibility: SettingFlag?
+    @Option(.trustedProxies) var trustedProxies: [SettingFlag] = []
+    @Option(.allowedHosts) var allowedHosts: [SettingFlag] = []
+    @Option(.forkScope) var forkScope: SettingFlag?
 
-    var given: [SettingFlag] { listen + corsOrigins + [portFile, cacheVisibility].compactMap { $0 } }
+    var given: [SettingFlag] {
+        listen + corsOrigins + trustedProxies + allowedHosts + [portFile, cacheVisibility, forkScope].compactMap { $0 }
+    }
 }
 
 struct TLSOptions: ParsableArguments {
@@ -141,9 +146,10 @@ struct StorageOptions: ParsableArguments {
 struct ReadingOptions: ParsableArguments {
     @Option(.longPollTimeout) var longPollTimeout: SettingFlag?
     @Option(.sseInterval) var sseInterval: SettingFlag?
+    @Option(.sseHeartbeat) var sseHeartbeat: SettingFlag?
     @Option(.chunkSize) var chunkSize: SettingFlag?
 
-    var given: [SettingFlag] { [longPollTimeout, sseInterval, chunkSize].compactMap { $0 } }
+    var given: [SettingFlag] { [longPollTimeout, sseInterval, sseHeartbeat, chunkSize].compactMap { $0 } }
 }
 
 struct LimitOptions: ParsableArguments {
@@ -151,20 +157,26 @@ struct LimitOptions: ParsableArguments {
     @Option(.headLimit) var headLimit: SettingFlag?
     @Option(.targetLimit) var targetLimit: SettingFlag?
     @Option(.connectionLimit) var connectionLimit: SettingFlag?
+    @Option(.connectionsPerAddress) var connectionsPerAddress: SettingFlag?
+    @Option(.peerMemory) var peerMemory: SettingFlag?
+    @Option(.producerRetention) var producerRetention: SettingFlag?
 
-    var given: [SettingFlag] { [bodyLimit, headLimit, targetLimit, connectionLimit].compactMap { $0 } }
+    var given: [SettingFlag] {
+        [bodyLimit, headLimit, targetLimit, connectionLimit, connectionsPerAddress, peerMemory, producerRetention].compactMap { $0 }
+    }
 }
 
 struct TimeoutOptions: ParsableArguments {
     @Option(.idleTimeout) var idleTimeout: SettingFlag?
     @Option(.headerTimeout) var headerTimeout: SettingFlag?
     @Option(.peerTimeout) var peerTimeout: SettingFlag?
+    @Option(.bodyTimeout) var bodyTimeout: SettingFlag?
     @Option(.bodyGrace) var bodyGrace: SettingFlag?
     @Option(.bodyMinimumRate) var bodyMinimumRate: SettingFlag?
     @Option(.drainTimeout) var drainTimeout: SettingFlag?
 
     var given: [SettingFlag] {
-        [idleTimeout, headerTimeout, peerTimeout, bodyGrace, bodyMinimumRate, drainTimeout].compactMap { $0 }
+        [idleTimeout, headerTimeout, peerTimeout, bodyTimeout, bodyGrace, bodyMinimumRate, drainTimeout].compactMap { $0 }
     }
 }
 

@@ -75,7 +75,8 @@ extension StreamActor {
                 let part = context.loop.isolated(owner) { owner -> Part in
                     if owner.life == .gone { return .ended }
                     if at > position, owner.image.cutsAtStart { return .reached(at, isCut: true) }
-                    return owner.part(from: at, to: min(end, limit), isFirst: at == position, &pieces, wait)
+                    return owner.part(
+                        from: at, to: min(end, limit), isFirst: at == position && !request.isInsideMessage, &pieces, wait)
                 }
                 switch part {
                 case .waits: return nil
@@ -92,7 +93,7 @@ extension StreamActor {
                 if at == limit { break }
             }
         } else {
-            switch part(from: at, to: durableTail, isFirst: true, &pieces, wait) {
+            switch part(from: at, to: durableTail, isFirst: !request.isInsideMessage, &pieces, wait) {
             case .waits: return nil
             case .ended: return .refused(.notFound)
             case .notAtMessage: return .refused(.offsetNotAtMessage)

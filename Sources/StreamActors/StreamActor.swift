@@ -64,6 +64,8 @@ public actor StreamActor {
     var pendingHead = 0
     var polls: [any LiveReader] = []
     var events: [any LiveReader] = []
+    /// Readers of events, whether they wait or are behind.
+    private var followers = 0
     /// Counts the readers that have come to wait.
     private var joins: UInt64 = 0
     /// The last access that renews a TTL, Unix milliseconds; exact, while `image.renewedUntil` is what a crash keeps.
@@ -106,7 +108,9 @@ public actor StreamActor {
             id: id, contentType: contentType, tail: durableTail, closed: durableClosed, expiry: image.configuration.expiry)
     }
 
-    var readerCount: Int { polls.count + events.count }
+    /// Live readers, whether they wait or are behind: they keep a TTL alive, and the stream in memory.
+    var readerCount: Int { polls.count + max(events.count, followers) }
+    private var hasWaiters: Bool { !polls.isEmpty || !events.isEmpty }
 
     // MARK: Commands
 
@@ -125,7 +129,7 @@ public actor StreamActor {
             return nil
         case .retained:
             if image.forks == 0 { reclaim() }
-            if case .create = command.action { return .refused(.nameRetained) }
+            if case .create = command.action { return .refused(command.condition == .never ? .conditionFailed : .nameRetained) }
             return .refused(.retained)
         case .creating:
             switch command.action {
@@ -169,7 +173,9 @@ public actor StreamActor {
             }
             return read(request, requester, tag)
         case .metadata: return .metadata(facts)
-        case .delete: return delete(command, requester, tag)
+        case .delete:
+            if command.condition == .never { return answer(.refused(.conditionFailed), requester, tag) }
+            return delete(command, requester, tag)
         }
     }
 
@@ -235,6 +241,7 @@ public actor StreamActor {
     private func createAgain(
         _ request: CreateRequest, _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32
     ) -> Outcome? {
+        if command.condition == .never { return answer(.refused(.conditionFailed), requester, tag) }
         if let difference = differenceOfOrigin(request.fork) {
             return answer(.refused(.configurationDiffers(difference)), requester, tag)
         }
@@ -278,7 +285,11 @@ public actor StreamActor {
     private func append(
         _ request: AppendRequest, _ content: Content, _ command: StreamCommand, _ requester: any Requester, _ tag: UInt32
     ) -> Outcome? {
-        switch image.state.decide(request, streamType: contentType) {
+        let decision = image.state.decide(request, streamType: contentType)
+        if command.condition == .never {
+            if case .duplicate = decision {} else { return answer(.refused(.conditionFailed), requester, tag) }
+        }
+        switch decision {
         case .refuse(let refusal):
             return answer(.refused(.append(refusal, tail: image.state.tail, contentType: contentType.text)), requester, tag)
         case .duplicate(let state):
@@ -512,7 +523,7 @@ public actor StreamActor {
         while pendingHead < pending.count, pending[pendingHead].lsn <= lsn {
             if pending[pendingHead].tail > durableTail {
                 durableTail = pending[pendingHead].tail
-                if readerCount > 0 { ends.append(durableTail) }
+                if hasWaiters { ends.append(durableTail) }
             }
             durableClosed = pending[pendingHead].closed
             durableRenewal = max(durableRenewal, pending[pendingHead].renewedUntil)
@@ -555,7 +566,7 @@ public actor StreamActor {
             pendingHead = 0
         }
         if pendingHead < pending.count { touch() }
-        if readerCount > 0, end != nil || durableTail != before || durableClosed != wasClosed {
+        if hasWaiters, end != nil || durableTail != before || durableClosed != wasClosed {
             publish(from: before, ends: ends, end: end, sparesNewcomers: joins != joinsBefore)
         }
         if end == .notFound { removeFiles() }
@@ -598,6 +609,22 @@ public actor StreamActor {
             reader.waiterIndex = events.count
             events.append(reader)
         }
+        readerCame()
+    }
+
+    /// A reader of events begins, wherever it stands; until `detach`.
+    public func attach(_ reader: any LiveReader) {
+        followers += 1
+        readerCame()
+    }
+
+    public func detach(_ reader: any LiveReader) {
+        followers -= 1
+        lastAccess = max(lastAccess, context.now)
+        if readerCount == 0 { readersAreGone() }
+    }
+
+    private func readerCame() {
         if case .timeToLive = image.configuration.expiry { context.liveTTL[id] = self }
     }
 
@@ -639,6 +666,7 @@ public actor StreamActor {
         pending = []
         polls = []
         events = []
+        followers = 0
         openings = [:]
         afterFlush = []
     }

@@ -14,6 +14,7 @@ public struct StreamCommand: Sendable {
 
     public let name: [UInt8]
     public let action: Action
+    public let condition: StreamCondition
     /// Where the fork begins, once that has been searched for.
     var forkPoint: ForkPoint?
     /// Segments that were opened for it.
@@ -21,9 +22,10 @@ public struct StreamCommand: Sendable {
     /// The byte before the fork offset, once it has been read.
     var byte: ReadByte?
 
-    public init(name: [UInt8], action: Action) {
+    public init(name: [UInt8], action: Action, condition: StreamCondition = .none) {
         self.name = name
         self.action = action
+        self.condition = condition
     }
 }
 
@@ -137,10 +139,13 @@ public struct Publication: Sendable {
     /// The stream has ended: how its readers are told.
     public let end: Refusal?
 
-    /// This and what was published after it as one; without the bytes, where nobody will use them.
-    public func joined(by later: Publication, keepingBytes: Bool) -> Publication {
+    /// The same without the bytes, for readers that read them from the stream.
+    public func withoutBytes() -> Publication { Publication(facts: facts, from: from, appendEnds: appendEnds, slices: [], end: end) }
+
+    /// This and what was published after it as one; without the bytes, where nobody will use them, and with the ends of `appends` appends at most.
+    public func joined(by later: Publication, keepingBytes: Bool, appends: Int) -> Publication {
         Publication(
-            facts: later.facts, from: from, appendEnds: keepingBytes ? appendEnds + later.appendEnds : [],
+            facts: later.facts, from: from, appendEnds: Array((appendEnds + later.appendEnds).prefix(appends)),
             slices: keepingBytes ? slices + later.slices : [], end: later.end)
     }
 }

@@ -250,6 +250,8 @@ public final class StreamRegistry: @unchecked Sendable {
             if expiry == .never { expiry = configuration.expiry }
             chunkSize = configuration.chunkSize
         }
+        // No stream of this name exists, so that no condition holds.
+        if parked.command.condition != .none { return refuse(.conditionFailed, because: source, parked) }
         var messages: JSONMessages?
         if type.isJSON, parked.content.count > 0 {
             do {

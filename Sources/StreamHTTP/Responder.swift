@@ -10,6 +10,9 @@ public struct ResponderSettings: Sendable {
     public var retryAfterSeconds: UInt64 = 1
     /// Seconds for which browsers shall use nothing but HTTPS (RFC 6797); 0: they are not told.
     public var strictTransportSeconds: UInt64 = 0
+    /// In every entity tag; drawn anew at each start of the process, so that no tag of another data directory, or of what an older copy of this one
+    /// went on to hold, is ever given again for other bytes.
+    public var tagLife: UInt64 = 0
 
     public init() {}
 }
@@ -50,11 +53,13 @@ public final class Responder {
     }
 
     static let exposed =
-        "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, Location"
+        "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Stream-Earliest-Offset, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, Location, Retry-After"
 
     public init(settings: ResponderSettings) {
         self.settings = settings
         var lines = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+        // Streams hold what others have written: a browser that opens one runs nothing of it in the server's origin.
+        lines += "Content-Security-Policy: sandbox; default-src 'none'\r\n"
         lines += settings.origins == nil ? "Access-Control-Allow-Origin: *\r\n" : "Vary: Origin\r\n"
         lines += "Access-Control-Expose-Headers: \(Self.exposed)\r\n"
         common = Array(lines.utf8)
@@ -75,6 +80,7 @@ public final class Responder {
         head.add(opening)
         if let origins = settings.origins, let origin = context.origin, origins.contains(origin) {
             head.field("Access-Control-Allow-Origin: ", origin)
+            head.add("Access-Control-Allow-Credentials: true\r\n")
         }
         if context.tellsStrictTransport { head.field("Strict-Transport-Security: max-age=", settings.strictTransportSeconds) }
     }
@@ -95,7 +101,7 @@ public final class Responder {
         head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n")
         head.add("Access-Control-Allow-Methods: GET, POST, PUT, DELETE, HEAD, OPTIONS\r\n")
         head.add(
-            "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq\r\n"
+            "Access-Control-Allow-Headers: Content-Type, Authorization, If-Match, If-None-Match, Last-Event-ID, traceparent, tracestate, Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq\r\n"
         )
         head.add("Access-Control-Max-Age: 86400\r\n")
     }
@@ -139,9 +145,24 @@ public final class Responder {
 
     // MARK: Reads
 
-    /// false when the client has it already: the head is a 304 and there is no body.
-    public func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> Bool {
-        let etag = context.fromNow ? nil : EntityTag(range)
+    /// What becomes of a read once its range is known.
+    public enum ReadAnswer: Equatable, Sendable {
+        /// The body follows.
+        case content
+        /// The client has it already: there is no body.
+        case notModified
+        /// `If-Match` does not hold; nothing has been written to the head.
+        case conditionFailed
+    }
+
+    public func read(_ range: RangeFacts, _ context: ResponseContext, _ head: inout ResponseHead) -> ReadAnswer {
+        let etag = context.fromNow ? nil : EntityTag(range, life: settings.tagLife)
+        if let wanted = context.ifMatch {
+            let holds = wanted.withUnsafeBytes { list in
+                (etag?.bytes ?? []).withUnsafeBytes { EntityTags.holds(ifMatch: list, etag: $0) }
+            }
+            if !holds { return .conditionFailed }
+        }
         var matches = false
         if let etag, let wanted = context.ifNoneMatch {
             matches = wanted.withUnsafeBytes { list in etag.bytes.withUnsafeBytes { EntityTags.matches(ifNoneMatch: list, etag: $0) } }
@@ -155,7 +176,7 @@ public final class Responder {
         if range.closed { head.add("Stream-Closed: true\r\n") }
         if context.isLive, !range.closed { cursor(context, &head) }
         head.contentLength = matches ? nil : range.contentLength
-        return !matches
+        return matches ? .notModified : .content
     }
 
     /// Not `immutable`, though a full chunk never changes while its stream lives: a stream that is created anew under the same name has the
@@ -166,10 +187,29 @@ public final class Responder {
         } else if range.from == range.to {
             head.add("Cache-Control: no-cache\r\n")
         } else {
+            guard let left = secondsLeft(range.facts.expiry), left < Self.freshSeconds + Self.staleSeconds else {
+                head.add(
+                    settings.publicCache
+                        ? "Cache-Control: public, max-age=60, stale-while-revalidate=300\r\n"
+                        : "Cache-Control: private, max-age=60, stale-while-revalidate=300\r\n")
+                return
+            }
+            let fresh = min(Self.freshSeconds, left)
+            let visibility = settings.publicCache ? "public" : "private"
             head.add(
-                settings.publicCache
-                    ? "Cache-Control: public, max-age=60, stale-while-revalidate=300\r\n"
-                    : "Cache-Control: private, max-age=60, stale-while-revalidate=300\r\n")
+                Array("Cache-Control: \(visibility), max-age=\(fresh), stale-while-revalidate=\(min(Self.staleSeconds, left - fresh))\r\n".utf8))
+        }
+    }
+
+    private static let freshSeconds: Int64 = 60
+    private static let staleSeconds: Int64 = 300
+
+    /// What is left of a stream's life now; a read has just renewed a TTL. nil: it has no end.
+    private func secondsLeft(_ expiry: Expiry) -> Int64? {
+        switch expiry {
+        case .never: nil
+        case .timeToLive(let seconds): Int64(clamping: seconds)
+        case .at(let moment, _): moment <= now ? 0 : moment.subtractingReportingOverflow(now).partialValue / 1000
         }
     }
 
@@ -195,7 +235,7 @@ public final class Responder {
 
     public func events(_ facts: StreamFacts, _ context: ResponseContext, _ head: inout ResponseHead) {
         begin(200, context, &head)
-        head.add("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")
+        head.add("Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n")
         if !facts.contentType.isText && !facts.contentType.isJSON { head.add("Stream-SSE-Data-Encoding: base64\r\n") }
         head.contentLength = nil
     }
@@ -205,12 +245,18 @@ public final class Responder {
     /// Returns the body.
     public func refuse(_ problem: Problem, _ context: ResponseContext, _ head: inout ResponseHead) -> [UInt8] {
         begin(problem.status, context, &head)
-        let isReserved = problem.status == 404 && problem.text == StreamNameFault.reserved.reason
-        let body = isReserved ? Array("{\"error\":\"\(problem.text)\"}\n".utf8) : Array((problem.text + "\n").utf8)
-        head.add(isReserved ? "Content-Type: application/json\r\n" : "Content-Type: text/plain; charset=utf-8\r\n")
+        let body: [UInt8]
+        if let code = problem.code {
+            body = Array("{\"error\":{\"code\":\"\(code)\",\"message\":\"\(problem.text)\"}}\n".utf8)
+            head.add("Content-Type: application/json\r\n")
+        } else {
+            body = Array((problem.text + "\n").utf8)
+            head.add("Content-Type: text/plain; charset=utf-8\r\n")
+        }
         head.add("Cache-Control: no-store\r\n")
         if problem.status == 405 { head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n") }
-        if problem.status == 503 || problem.status == 507 { head.field("Retry-After: ", settings.retryAfterSeconds) }
+        if problem.status == 415 { head.add("Accept-Encoding: identity\r\n") }
+        if problem.status == 503 || problem.status == 507 || problem.status == 429 { head.field("Retry-After: ", settings.retryAfterSeconds) }
         head.contentLength = body.count
         return body
     }
@@ -240,6 +286,9 @@ public enum RefusalTable {
         case .retained: Problem(410, "The stream has been deleted; its content is kept only for its forks.")
         case .nameRetained:
             Problem(409, "A deleted stream of this name is kept for its forks; the name is free when the last of them is gone.")
+        case .conditionFailed:
+            Problem(412, "The header If-Match does not hold; expected * and a stream that exists. Stream-Seq compares and appends.")
+        case .forkTooDeep(let limit): Problem(409, "The chain of forks is \(limit) streams long, which is the limit.")
         case .sourceNotFound: Problem(404, "The stream named by Stream-Forked-From does not exist.")
         case .sourceRetained: Problem(409, "The stream named by Stream-Forked-From has been deleted and is kept only for its forks.")
         case .sourceTypeDiffers(let type):
@@ -274,7 +323,8 @@ public enum RefusalTable {
             Problem(409, "The header Producer-Seq leaves a gap; expected \(expected), received \(received).")
         case .append(.tooManyProducers, _, _):
             Problem(
-                503, "The stream remembers \(StreamState.producerLimit) producers, which is the limit; expected a Producer-Id it knows.")
+                429,
+                "The stream remembers \(StreamState.producerLimit) producers, all of them recent; expected a Producer-Id it knows, or a later try.")
         case .invalidJSON(let reason): Problem(400, "The body is not valid JSON \(reason). Expected one JSON text in UTF-8.")
         case .emptyJSONArray: Problem(400, "The body is an empty JSON array; expected at least one message.")
         case .offsetBeyondTail(let tail):

@@ -97,16 +97,20 @@ public struct ResponseHead: Sendable {
     }
 }
 
-/// `"<incarnation>-<from>-<to>"`, in hexadecimal, with `-c` when the range reaches the end of a closed stream (PROTOCOL.md 9).
+/// `"<life>-<incarnation>-<from>-<to>"`, in hexadecimal, with `-c` when the range reaches the end of a closed stream (PROTOCOL.md 9).
 struct EntityTag {
+    let life: UInt64
     let id: UInt64
     let from: UInt64
     let to: UInt64
     let closed: Bool
 
-    static let maximumLength = 2 + 3 * 16 + 2 + 2
+    static let maximumLength = 2 + 4 * 16 + 3 + 2
 
-    init(_ range: RangeFacts) { (id, from, to, closed) = (range.facts.id, range.from, range.to, range.closed) }
+    init(_ range: RangeFacts, life: UInt64) {
+        (id, from, to, closed) = (range.facts.id, range.from, range.to, range.closed)
+        self.life = life
+    }
 
     var bytes: [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.maximumLength) { buffer, count in
@@ -130,6 +134,8 @@ struct EntityTag {
             }
         }
         put(UInt8(ascii: "\""))
+        put(hex: life)
+        put(UInt8(ascii: "-"))
         put(hex: id)
         put(UInt8(ascii: "-"))
         put(hex: from)

@@ -4,37 +4,47 @@ import Glibc
 import HTTPWire
 import StreamRules
 
-public struct Router: Sendable {
-    /// Answers name the request's origin, because a list of allowed origins is configured.
-    public let originMatters: Bool
+public struct RouterSettings: Sendable {
+    /// Pages that may use the server (PROTOCOL.md 10); nil: any.
+    public var origins: [[UInt8]]?
     /// Answers over TLS say that nothing else shall be used.
-    public let strictTransport: Bool
+    public var strictTransport = false
+    /// Whether the server answers for a host (ACCESS.md 14.6); nil: for all.
+    public var allowsHost: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
+    /// A fork's name begins with the first segment of its source's.
+    public var forksStayInSegment = false
+
+    public init() {}
+}
+
+public struct Router: Sendable {
+    private let settings: RouterSettings
     private var types = ContentTypeCache()
     private var scratch: [UInt8] = []
 
-    public init(originMatters: Bool, strictTransport: Bool = false) {
-        self.originMatters = originMatters
-        self.strictTransport = strictTransport
-    }
+    public init(_ settings: RouterSettings = RouterSettings()) { self.settings = settings }
 
     static let allowed = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
-    /// `secure`: the connection is TLS.
-    public mutating func route(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, secure: Bool) -> Routed {
+    public mutating func route(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer) -> Routed {
         var context = ResponseContext()
         context.headOnly = head.method == .head
-        context.tellsStrictTransport = secure && strictTransport
-        if originMatters, let origin = head.first(.origin) { context.origin = Array(bytes[origin]) }
+        context.tellsStrictTransport = peer.secure && settings.strictTransport
+        if settings.origins != nil, let origin = head.first(.origin) { context.origin = Array(bytes[origin]) }
         do throws(Problem) {
-            return try route(head, bytes, secure: secure, &context)
+            return try route(head, bytes, peer, &context)
         } catch {
             return .problem(error, context)
         }
     }
 
     private mutating func route(
-        _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, secure: Bool, _ context: inout ResponseContext
+        _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer, _ context: inout ResponseContext
     ) throws(Problem) -> Routed {
+        if settings.allowsHost != nil { try checkHost(head, bytes, peer) }
+        if let range = head.first(.serviceWorker), Self.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "script") {
+            throw Problem(403, "A stream is no script of a service worker: it would answer for other streams in this browser.")
+        }
         if head.method == .options { return .preflight(context) }
         let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
         let split = Self.index(of: UInt8(ascii: "?"), in: target, from: 0) ?? target.count
@@ -49,23 +59,79 @@ public struct Router: Sendable {
             case .decoded: name = scratch
             }
         } catch {
-            throw Problem(error == .reserved ? 404 : 400, error.reason)
+            if error == .reserved { throw Problem(404, "There is nothing at this path.", code: "SUBSCRIPTION_NOT_FOUND") }
+            throw Problem(400, error.reason)
+        }
+        var condition = StreamCondition.none
+        switch head.method {
+        case .put, .post, .delete:
+            if let origins = settings.origins, let origin = context.origin { try checkOrigin(origin, origins, head, bytes, peer) }
+            if let range = head.first(.ifMatch) {
+                let value = UnsafeRawBufferPointer(rebasing: bytes[range])
+                condition = head.count(of: .ifMatch) == 1 && Self.equals(value, "*") ? .exists : .never
+            }
+            if head.method != .delete, head.has(.contentEncoding) { try checkEncoding(head, bytes) }
+        default: break
         }
         let verb: StreamRequest.Verb
         switch head.method {
         case .get:
             let query = UnsafeRawBufferPointer(rebasing: target[min(split + 1, target.count)...])
-            verb = .read(try read(query, &context))
+            var asked = try read(query, &context)
+            if asked.mode == .events, let range = head.first(.lastEventID),
+                let offset = StreamOffset.parse(UnsafeRawBufferPointer(rebasing: bytes[range]))
+            {
+                asked = ReadRequest(start: .position(offset.position), mode: .events)
+                context.fromNow = false
+                context.isResumption = true
+            }
+            verb = .read(asked)
+            if let range = head.first(.ifMatch) { context.ifMatch = joined(head, .ifMatch, bytes, first: range) }
             if let range = head.first(.ifNoneMatch) { context.ifNoneMatch = joined(head, .ifNoneMatch, bytes, first: range) }
         case .head: verb = .metadata
         case .put:
-            verb = .create(try create(head, bytes))
-            context.location = location(head, bytes, path, secure: secure)
+            let request = try create(head, bytes)
+            if settings.forksStayInSegment, let fork = request.fork, !StreamName.shareFirstSegment(fork.source, name) {
+                throw Problem(
+                    403, "The header Stream-Forked-From names a stream below another first segment, which this server's fork-scope forbids.")
+            }
+            verb = .create(request)
+            context.location = location(head, bytes, path, peer)
         case .post: verb = .append(try append(head, bytes))
         case .delete: verb = .delete
         case .options, .other: throw Problem(405, "This method is not known here. Allowed are \(Self.allowed).")
         }
-        return .stream(StreamRequest(name: name, verb: verb, context: context))
+        return .stream(StreamRequest(name: name, verb: verb, condition: condition, context: context))
+    }
+
+    // MARK: Who may ask
+
+    /// A name that was made to point here by another site is none of ours.
+    private func checkHost(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer) throws(Problem) {
+        guard let allows = settings.allowsHost, let host = authority(head, bytes, peer) else { return }
+        if !allows(host) { throw Problem(421, "This server does not answer for the host of this request; see allowed-hosts.") }
+    }
+
+    /// What changes something comes from a page that may use the server, or from no page.
+    private func checkOrigin(
+        _ origin: [UInt8], _ origins: [[UInt8]], _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer
+    ) throws(Problem) {
+        if origins.contains(origin) { return }
+        if let host = authority(head, bytes, peer) {
+            let own = scheme(head, bytes, peer) + Array("://".utf8) + host.map { 0x41...0x5A ~= $0 ? $0 | 0x20 : $0 }
+            if own == origin { return }
+        }
+        throw Problem(403, "Pages of this Origin may not change streams here; see cors-origins.")
+    }
+
+    private func checkEncoding(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) throws(Problem) {
+        for field in head.fields where field.name == .contentEncoding {
+            for coding in bytes[field.valueRange].split(separator: UInt8(ascii: ",")) {
+                let trimmed = coding.filter { $0 != 0x20 && $0 != 0x09 }
+                if trimmed.isEmpty || trimmed.withUnsafeBytes({ Self.equalsIgnoringCase($0, "identity") }) { continue }
+                throw Problem(415, "The header Content-Encoding names a coding; expected none: content is stored as it comes.")
+            }
+        }
     }
 
     // MARK: Reading
@@ -184,6 +250,7 @@ public struct Router: Sendable {
             expiry = .timeToLive(seconds: seconds)
         }
         if let expires {
+            if expires.count > StreamBounds.expiresAt { throw StreamBounds.problem("Stream-Expires-At", StreamBounds.expiresAt) }
             guard let moment = RFC3339.parse(expires) else {
                 throw Problem(400, "The header Stream-Expires-At is not a time; expected RFC 3339, for example 2030-01-31T12:00:00Z.")
             }
@@ -238,20 +305,29 @@ public struct Router: Sendable {
     }
 
     /// The absolute URL of the stream, as the client sees it (PROTOCOL.md 2).
-    private func location(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer, secure: Bool) -> [UInt8] {
-        var scheme: [UInt8] = Array((secure ? "https" : "http").utf8)
-        if let forwarded = head.first(.forwardedProto) {
+    private func location(
+        _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer, _ peer: RequestPeer
+    ) -> [UInt8] {
+        guard let authority = authority(head, bytes, peer) else { return Array(path) }
+        return scheme(head, bytes, peer) + Array("://".utf8) + Array(authority) + Array(path)
+    }
+
+    private func scheme(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer) -> [UInt8] {
+        if peer.isTrustedProxy, let forwarded = head.first(.forwardedProto) {
             let value = firstElement(UnsafeRawBufferPointer(rebasing: bytes[forwarded]))
-            for known in ["http", "https"] where Self.equalsIgnoringCase(value, known) { scheme = Array(known.utf8) }
+            for known in ["http", "https"] where Self.equalsIgnoringCase(value, known) { return Array(known.utf8) }
         }
-        var authority: UnsafeRawBufferPointer?
-        if let range = head.authority ?? head.first(.host) { authority = UnsafeRawBufferPointer(rebasing: bytes[range]) }
-        if let forwarded = head.first(.forwardedHost) {
+        return Array((peer.secure ? "https" : "http").utf8)
+    }
+
+    /// The host that the client has asked for; nil: it names none.
+    private func authority(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer) -> UnsafeRawBufferPointer? {
+        if peer.isTrustedProxy, let forwarded = head.first(.forwardedHost) {
             let value = firstElement(UnsafeRawBufferPointer(rebasing: bytes[forwarded]))
-            if value.count > 0, Authority.isValid(value, in: 0..<value.count, hostMayBeEmpty: false) { authority = value }
+            if value.count > 0, Authority.isValid(value, in: 0..<value.count, hostMayBeEmpty: false) { return value }
         }
-        guard let authority, authority.count > 0 else { return Array(path) }
-        return scheme + Array("://".utf8) + Array(authority) + Array(path)
+        guard let range = head.authority ?? head.first(.host), !range.isEmpty else { return nil }
+        return UnsafeRawBufferPointer(rebasing: bytes[range])
     }
 
     /// The https URL of what was asked for in clear, on `port`; nil when the request names no host.
@@ -282,6 +358,7 @@ public struct Router: Sendable {
         // Judged only if there is content: what is no media type then simply does not match the stream's.
         let type = try single(head, .contentType, bytes).flatMap { $0.isEmpty ? nil : types.intern($0) }
         let sequence = try single(head, .streamSeq, bytes).map { Array($0) }
+        if let sequence, sequence.count > StreamBounds.sequence { throw StreamBounds.problem("Stream-Seq", StreamBounds.sequence) }
         let id = try single(head, .producerID, bytes)
         let epoch = try single(head, .producerEpoch, bytes)
         let number = try single(head, .producerSeq, bytes)
@@ -291,6 +368,7 @@ public struct Router: Sendable {
                 throw Problem(400, "The headers Producer-Id, Producer-Epoch and Producer-Seq belong together; expected all three or none.")
             }
             guard !id.isEmpty else { throw Problem(400, "The header Producer-Id is empty; expected a name of the producer.") }
+            if id.count > StreamBounds.producerID { throw StreamBounds.problem("Producer-Id", StreamBounds.producerID) }
             guard let epochNumber = ProducerNumber.parse(epoch) else {
                 throw Problem(400, "The header Producer-Epoch is not a number; expected an integer from 0 to 9007199254740991.")
             }
@@ -313,6 +391,7 @@ public struct Router: Sendable {
         guard let value = try single(head, .contentType, bytes) else { return nil }
         // An empty field says no more than a missing one.
         if value.isEmpty { return nil }
+        if value.count > StreamBounds.contentType { throw StreamBounds.problem("Content-Type", StreamBounds.contentType) }
         guard MediaType.isValid(value) else {
             throw Problem(400, "The header Content-Type is not a media type; expected type/subtype, for example application/json.")
         }

@@ -9,10 +9,26 @@ import StreamRules
 public struct Problem: Error, Sendable, Equatable {
     public let status: Int
     public let text: String
+    /// The code of a control API's error, which is told as JSON (SUBSCRIPTIONS.md 12.15); nil: plain text.
+    public let code: String?
 
-    public init(_ status: Int, _ text: String) {
+    public init(_ status: Int, _ text: String, code: String? = nil) {
         self.status = status
         self.text = text
+        self.code = code
+    }
+}
+
+/// How a request came.
+public struct RequestPeer: Sendable {
+    /// The connection is TLS.
+    public let secure: Bool
+    /// Its peer is a proxy whose `X-Forwarded-*` count (ACCESS.md 15).
+    public let isTrustedProxy: Bool
+
+    public init(secure: Bool, isTrustedProxy: Bool = false) {
+        self.secure = secure
+        self.isTrustedProxy = isTrustedProxy
     }
 }
 
@@ -29,11 +45,14 @@ public final class StreamRequest: Sendable {
 
     public let name: [UInt8]
     public let verb: Verb
+    /// Of PUT, POST and DELETE.
+    public let condition: StreamCondition
     public let context: ResponseContext
 
-    init(name: [UInt8], verb: Verb, context: ResponseContext) {
+    init(name: [UInt8], verb: Verb, condition: StreamCondition, context: ResponseContext) {
         self.name = name
         self.verb = verb
+        self.condition = condition
         self.context = context
     }
 
@@ -47,6 +66,8 @@ public final class StreamRequest: Sendable {
                     400, "The body is empty. A POST needs content to append, or the header Stream-Closed: true to close the stream.")
             }
             request.contentType = nil
+        } else if let type = request.contentType, type.bytes.count > StreamBounds.contentType {
+            throw StreamBounds.problem("Content-Type", StreamBounds.contentType)
         } else if request.contentType == nil {
             throw Problem(400, "The header Content-Type is missing. A POST with content needs the content type of the stream.")
         }
@@ -57,38 +78,52 @@ public final class StreamRequest: Sendable {
 /// What of a request its response depends on.
 public struct ResponseContext: Sendable {
     /// What few requests say, in one place, because a context is handed on a few times for each answer.
-    private final class Rare: Sendable {
-        let origin: [UInt8]?
-        let ifNoneMatch: [UInt8]?
-        let location: [UInt8]?
-
-        init(origin: [UInt8]?, ifNoneMatch: [UInt8]?, location: [UInt8]?) {
-            self.origin = origin
-            self.ifNoneMatch = ifNoneMatch
-            self.location = location
-        }
+    private struct Rare: Sendable {
+        var origin: [UInt8]?
+        var ifMatch: [UInt8]?
+        var ifNoneMatch: [UInt8]?
+        var location: [UInt8]?
     }
 
-    private var rare: Rare?
+    private final class RareBox: Sendable {
+        let value: Rare
+        init(_ value: Rare) { self.value = value }
+    }
+
+    private var rare: RareBox?
+
+    private mutating func change(_ body: (inout Rare) -> Void) {
+        var value = rare?.value ?? Rare()
+        body(&value)
+        rare = RareBox(value)
+    }
+
     public var headOnly = false
     /// The request's Origin, if answers depend on it.
     public var origin: [UInt8]? {
-        get { rare?.origin }
-        set { rare = Rare(origin: newValue, ifNoneMatch: rare?.ifNoneMatch, location: rare?.location) }
+        get { rare?.value.origin }
+        set { change { $0.origin = newValue } }
+    }
+    /// Of a GET.
+    public var ifMatch: [UInt8]? {
+        get { rare?.value.ifMatch }
+        set { change { $0.ifMatch = newValue } }
     }
     public var ifNoneMatch: [UInt8]? {
-        get { rare?.ifNoneMatch }
-        set { rare = Rare(origin: rare?.origin, ifNoneMatch: newValue, location: rare?.location) }
+        get { rare?.value.ifNoneMatch }
+        set { change { $0.ifNoneMatch = newValue } }
     }
     /// The stream's URL, for a create.
     public var location: [UInt8]? {
-        get { rare?.location }
-        set { rare = Rare(origin: rare?.origin, ifNoneMatch: rare?.ifNoneMatch, location: newValue) }
+        get { rare?.value.location }
+        set { change { $0.location = newValue } }
     }
     public var cursor: UInt64?
     public var isLive = false
     /// `offset=now`: answers are not cached.
     public var fromNow = false
+    /// A reader of events begins where its `Last-Event-ID` says.
+    public var isResumption = false
     /// The connection has TLS, and that matters: browsers are told to stay with it.
     public var tellsStrictTransport = false
 
@@ -96,6 +131,18 @@ public struct ResponseContext: Sendable {
 
     /// Nothing of what few requests say is said.
     public var isPlain: Bool { rare == nil }
+}
+
+/// Bounds on header values that a stream keeps (ACCESS.md 16), bytes.
+enum StreamBounds {
+    static let producerID = 256
+    static let sequence = 1024
+    static let contentType = 1024
+    static let expiresAt = 64
+
+    static func problem(_ name: StaticString, _ bound: Int) -> Problem {
+        Problem(400, "The header \(name) is longer than \(bound) bytes, which is the limit.")
+    }
 }
 
 public enum Routed: Sendable {

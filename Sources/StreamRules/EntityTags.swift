@@ -5,6 +5,8 @@
 //
 // The comparison is weak (section 8.8.3.2): `W/` is dropped on both sides. The list is read from the left; where it stops
 // being one, nothing further matches, and the answer is then the whole content, which is always right.
+//
+// `If-Match` (section 13.1.1) has the same form and compares strongly: a weak tag holds for nothing.
 
 /// Rules for entity tags.
 public enum EntityTags {
@@ -14,15 +16,26 @@ public enum EntityTags {
     ///   - etag: the current tag with its quotation marks, `"…"` or `W/"…"`.
     public static func matches(ifNoneMatch list: UnsafeRawBufferPointer, etag: UnsafeRawBufferPointer) -> Bool {
         if isStar(list) { return true }
+        return contains(list, etag, strongly: false)
+    }
+
+    /// Whether `If-Match` holds for something that is there.
+    /// - Parameter etag: its tag; empty: it has none.
+    public static func holds(ifMatch list: UnsafeRawBufferPointer, etag: UnsafeRawBufferPointer) -> Bool {
+        isStar(list) || contains(list, etag, strongly: true)
+    }
+
+    private static func contains(_ list: UnsafeRawBufferPointer, _ etag: UnsafeRawBufferPointer, strongly: Bool) -> Bool {
         var end = 0
-        guard let current = takeTag(etag, &end), end == etag.count else { return false }
+        guard let current = takeTag(etag, &end), end == etag.count, !strongly || current.lowerBound == 1 else { return false }
         var index = 0
         while true {
             while index < list.count, isBlank(list[index]) || list[index] == 0x2C { index += 1 }
+            let start = index
             guard index < list.count, let tag = takeTag(list, &index) else { return false }
             while index < list.count, isBlank(list[index]) { index += 1 }
             guard index == list.count || list[index] == 0x2C else { return false }
-            if list[tag].elementsEqual(etag[current]) { return true }
+            if !strongly || tag.lowerBound == start + 1, list[tag].elementsEqual(etag[current]) { return true }
         }
     }
 

@@ -7,7 +7,7 @@
 // occur otherwise, because control bytes are refused. So two paths name the same stream exactly if their names have the
 // same bytes. A path without `%`, the common one, is its own name: it is only looked at, never copied.
 //
-// Order of faults: a first segment `__ds` belongs to other APIs and is told before the rest of the path is judged.
+// Order of faults: a segment `__ds`, at any depth, belongs to other APIs and is told before the rest of the path is judged.
 
 /// Why a path names no stream. `reserved` is a 404, everything else a 400.
 public enum StreamNameFault: String, Error, Sendable, CaseIterable {
@@ -17,7 +17,7 @@ public enum StreamNameFault: String, Error, Sendable, CaseIterable {
     case dotSegment = "a stream name must not have . or .. segments"
     case controlByte = "a stream name must not hold control bytes"
     case percentEncoding = "% must be followed by two hexadecimal digits"
-    case reserved = "stream names that begin with __ds are reserved"
+    case reserved = "paths with a segment __ds are reserved for control, and there is nothing at this one"
 
     /// Short text for the peer.
     public var reason: String { rawValue }
@@ -72,7 +72,8 @@ public enum StreamName {
         var survey = Survey(hasDots: true)
         var isCut = false
         var index = prefixLength
-        while index < path.count, name.count <= maximumLength {
+        // A name that is too long is read on a little: the segment that makes it so may be a reserved one.
+        while index < path.count, name.count <= maximumLength + 5 {
             let byte = path[index]
             index += 1
             guard byte == 0x25 else {
@@ -156,11 +157,40 @@ public enum StreamName {
         return false
     }
 
-    /// Whether the first segment is `__ds`.
-    /// - Parameter isCut: more may follow `name`, so that a segment ends only with a slash.
+    /// Whether a segment is `__ds`.
+    /// - Parameter isCut: more may follow `name`, so that its last segment is not whole.
     private static func isReserved(_ name: UnsafeRawBufferPointer, isCut: Bool) -> Bool {
-        guard name.count >= 4, name[0] == 0x5F, name[1] == 0x5F, name[2] == 0x64, name[3] == 0x73 else { return false }
-        return name.count == 4 ? !isCut : name[4] == 0x2F
+        guard let base = name.baseAddress, name.count >= 4 else { return false }
+        var index = 0
+        while name.count - index >= 4 {
+            if (base + index).loadUnaligned(as: UInt32.self) == UInt32(littleEndian: 0x7364_5F5F) {
+                let end = index + 4
+                if end == name.count ? !isCut : name[end] == 0x2F { return true }
+            }
+            guard let slash = nextSlash(name, from: index) else { return false }
+            index = slash + 1
+        }
+        return false
+    }
+
+    private static func nextSlash(_ name: UnsafeRawBufferPointer, from start: Int) -> Int? {
+        guard let base = name.baseAddress else { return nil }
+        var index = start
+        while name.count - index >= 8 {
+            let found = ByteWord.zeroes(ByteWord.load(base + index) ^ ByteWord.filled(0x2F))
+            if found != 0 { return index + ByteWord.firstIndex(found) }
+            index += 8
+        }
+        while index < name.count {
+            if name[index] == 0x2F { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// Whether two names have the same first segment.
+    public static func shareFirstSegment(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+        one.prefix { $0 != 0x2F }.elementsEqual(other.prefix { $0 != 0x2F })
     }
 
     @inline(__always)

@@ -1,5 +1,14 @@
 // What is asked of streams and how they refuse, in the words of the protocol and without HTTP (PROTOCOL.md 2 to 4).
 
+/// `If-Match` of a request that changes something (PROTOCOL.md 11). Streams have no entity tag of their own, so nothing but `*` ever holds.
+public enum StreamCondition: Sendable, Equatable {
+    case none
+    /// `*`: the stream exists.
+    case exists
+    /// Some tag.
+    case never
+}
+
 public struct CreateRequest: Sendable {
     /// Absent: `application/octet-stream`, or for a fork the source's.
     public let contentType: ContentType?
@@ -47,10 +56,13 @@ public struct ReadRequest: Sendable {
 
     public let start: Start
     public let mode: Mode
+    /// The reader goes on where the server itself has stopped within a message of a JSON stream.
+    public let isInsideMessage: Bool
 
-    public init(start: Start, mode: Mode) {
+    public init(start: Start, mode: Mode, isInsideMessage: Bool = false) {
         self.start = start
         self.mode = mode
+        self.isInsideMessage = isInsideMessage
     }
 }
 
@@ -62,6 +74,10 @@ public enum Refusal: Sendable, Equatable {
     case nameRetained
     /// The source of a fork does not exist, or is itself only kept for its forks.
     case sourceNotFound
+    /// `If-Match` does not hold.
+    case conditionFailed
+    /// The chain of forks would be longer than this.
+    case forkTooDeep(Int)
     case sourceRetained
     /// The fork asks for another content type than the source's, which is given.
     case sourceTypeDiffers(String)

@@ -90,7 +90,7 @@ public struct StreamState: Sendable {
         self.chunks = chunks
     }
 
-    /// Order of the checks: closed, content type, producer, Stream-Seq.
+    /// Order of the checks: closed, producer, content type, Stream-Seq.
     public func decide(_ request: AppendRequest, streamType: ContentType) -> AppendDecision {
         if closed {
             if let producer = request.producer {
@@ -99,7 +99,6 @@ public struct StreamState: Sendable {
             }
             return request.hasContent ? .refuse(.closed) : .alreadyClosed
         }
-        if request.hasContent, let type = request.contentType, !type.matches(streamType) { return .refuse(.contentTypeDiffers) }
         if let producer = request.producer {
             if let state = producers[producer.id] {
                 if producer.epoch < state.epoch { return .refuse(.staleEpoch(current: state.epoch)) }
@@ -115,6 +114,7 @@ public struct StreamState: Sendable {
                 if producers.count >= Self.producerLimit { return .refuse(.tooManyProducers) }
             }
         }
+        if request.hasContent, let type = request.contentType, !type.matches(streamType) { return .refuse(.contentTypeDiffers) }
         if let sequence = request.sequence, let last = lastSequence, !last.lexicographicallyPrecedes(sequence) {
             return .refuse(.sequenceNotGreater)
         }

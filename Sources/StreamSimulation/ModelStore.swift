@@ -265,9 +265,6 @@ public struct ModelStore: Equatable, Sendable {
             }
             return request.hasContent ? refuse(.closed) : unchanged(nil)
         }
-        if request.hasContent, ModelStream.mediaType(request.contentType!.bytes) != ModelStream.mediaType(stream.type) {
-            return refuse(.contentTypeDiffers)
-        }
         if let producer = request.producer {
             switch stream.producers[producer.id] {
             case nil where producer.sequence > 0: return refuse(.producerGap(expected: 0, received: producer.sequence))
@@ -279,6 +276,9 @@ public struct ModelStore: Equatable, Sendable {
                 return refuse(.producerGap(expected: known.sequence + 1, received: producer.sequence))
             default: break
             }
+        }
+        if request.hasContent, ModelStream.mediaType(request.contentType!.bytes) != ModelStream.mediaType(stream.type) {
+            return refuse(.contentTypeDiffers)
         }
         if let sequence = request.sequence, let last = stream.lastSequence, !last.lexicographicallyPrecedes(sequence) {
             return refuse(.sequenceNotGreater)

@@ -20,6 +20,9 @@ public struct ByteSlice: Sendable {
         self.count = count
     }
 
+    /// A copy of `bytes` in memory of its own.
+    public init(_ bytes: [UInt8]) { self.init(block: OwnedBytes(copying: bytes), offset: 0, count: bytes.count) }
+
     @inline(__always)
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: block.base + offset, count: count) }
 }

@@ -67,7 +67,7 @@ public enum SocketCalls {
     }
 
     public enum Accepted: Sendable {
-        case connection(Int32)
+        case connection(Int32, PeerAddress)
         case none
         /// EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog.
         case exhausted(Int32)
@@ -75,8 +75,18 @@ public enum SocketCalls {
 
     public static func accept(_ listener: Int32) -> Accepted {
         while true {
-            let socket = clinux_accept4(listener, Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue))
-            if socket >= 0 { return .connection(socket) }
+            var family: Int32 = 0
+            var octets = InlineArray<16, UInt8>(repeating: 0)
+            var octetSpan = octets.mutableSpan
+            let socket = octetSpan.withUnsafeMutableBufferPointer {
+                clinux_accept4(listener, Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), &family, $0.baseAddress)
+            }
+            if socket >= 0 {
+                if family != AF_INET && family != AF_INET6 { return .connection(socket, .unix) }
+                var number: UInt128 = 0
+                for index in 0..<16 { number = number << 8 | UInt128(octets[index]) }
+                return .connection(socket, .internet(number))
+            }
             switch errno {
             case EINTR, ECONNABORTED, EPROTO, EPERM: continue
             case EAGAIN: return .none

@@ -80,8 +80,8 @@ public final class TLSSession {
     private var restIsMissing = false
     /// How the connection has ended; it answers every later call.
     private var ending: TLSTransfer?
-    /// So many bytes the next write has to have at least.
-    private var pendingWrite = 0
+    /// The next write has to offer at least so many bytes: a record has been encrypted from them and has not gone. 0: nothing is under way.
+    public private(set) var pendingWrite = 0
 
     /// The most plaintext of one record (RFC 8446 5.1).
     private static let recordBytes = 16_384
@@ -175,7 +175,12 @@ public final class TLSSession {
     /// Writes content from `bytes`, which is not empty: how much of it has gone, or why nothing can now. See above for `.wantWrite`.
     public func write(_ bytes: UnsafeRawBufferPointer) -> TLSTransfer {
         if let ending { return ending }
-        precondition(bytes.count >= pendingWrite, "a write that has to go on begins with the same bytes")
+        if bytes.count < pendingWrite {
+            // OpenSSL would call it a bad retry. The peer must not get bytes that do not follow each other, so the connection ends.
+            let failure = TLSFailure(kind: .protocolViolation, reason: "a write went on with \(bytes.count) of \(pendingWrite) bytes")
+            ending = .failed(failure)
+            return .failed(failure)
+        }
         var total = 0
         while total < bytes.count {
             ErrorQueue.clear()
@@ -200,8 +205,7 @@ public final class TLSSession {
 
     /// sendfile(2) with encryption in the kernel; only where ``kernelSends``. `.end` when the file ended early.
     public func sendFile(from file: Int32, offset: Int, count: Int) -> Transfer {
-        precondition(kernelSends, "only the kernel can encrypt what it reads from a file itself")
-        if ending != nil { return .failed(EPIPE) }
+        if ending != nil || !kernelSends { return .failed(EPIPE) }
         ErrorQueue.clear()
         let sent = SSL_sendfile(session, file, off_t(offset), count, 0)
         if sent > 0 { return .bytes(sent) }

@@ -38,7 +38,8 @@ struct FieldNameTests {
             (.streamExpiresAt, "Stream-Expires-At"), (.streamSeq, "Stream-Seq"), (.streamClosed, "Stream-Closed"),
             (.streamForkedFrom, "Stream-Forked-From"), (.streamForkOffset, "Stream-Fork-Offset"),
             (.streamForkSubOffset, "Stream-Fork-Sub-Offset"), (.producerID, "Producer-Id"), (.producerEpoch, "Producer-Epoch"),
-            (.producerSeq, "Producer-Seq"),
+            (.producerSeq, "Producer-Seq"), (.contentEncoding, "Content-Encoding"), (.ifMatch, "If-Match"),
+            (.serviceWorker, "Service-Worker"), (.lastEventID, "Last-Event-ID"), (.forwardedFor, "X-Forwarded-For"),
         ]
         #expect(names.count == FieldName.allCases.count)
         for (name, text) in names { #expect(canonical(name) == Array(text.utf8)) }

@@ -102,8 +102,6 @@ struct RequestLineTests {
             ("GET http://a\\b/ HTTP/1.1", .targetAuthority),
             ("GET http://[::1/ HTTP/1.1", .targetAuthority),
             // Versions.
-            ("GET / HTTP/1.2", .versionUnsupported),
-            ("GET / HTTP/1.9", .versionUnsupported),
             ("GET / HTTP/0.9", .versionUnsupported),
             ("GET / HTTP/2.0", .versionUnsupported),
             ("PRI * HTTP/2.0", .versionUnsupported),

@@ -18,55 +18,63 @@ struct CheckConfigCommandTests {
         #expect(result.status == 0)
         #expect(
             result.output == """
-                listen               :80, unix:/run/x.sock     --listen
-                port-file            -                         default
-                cors-origins         *                         default
-                cache-visibility     public                    default
-                listen-tls           []                        default
-                tls-certificate      []                        default
-                tls-key              []                        default
-                tls-minimum          1.2                       default
-                tls-client-ca        -                         default
-                tls-client-auth      off                       default
-                listen-redirect      []                        default
-                strict-transport     0s                        default
-                data-dir             /var/lib/durable-streams  STATE_DIRECTORY
-                durability           always                    default
-                segment-size         128MiB                    \(file.path):3
-                journal-size         256MiB                    default
-                tail-buffer-budget   256MiB                    default
-                descriptor-cache     512                       default
-                checkpoint-interval  30s                       default
-                disk-workers         4                         default
-                scrub-rate           4MiB/s                    default
-                scrub-pause          1d                        default
-                long-poll-timeout    300ms                     --long-poll-timeout
-                sse-interval         60s                       default
-                chunk-size           2MiB                      \(file.path):2
-                body-limit           1MiB                      DURABLE_STREAMS_BODY_LIMIT
-                head-limit           32KiB                     default
-                target-limit         8KiB                      default
-                connection-limit     automatic                 default
-                idle-timeout         75s                       default
-                header-timeout       10s                       default
-                peer-timeout         30s                       default
-                body-grace           10s                       default
-                body-minimum-rate    1KiB/s                    default
-                drain-timeout        10s                       default
-                log-level            info                      default
-                log-format           text                      default
-                access-log           false                     default
+                listen                   :80, unix:/run/x.sock       --listen
+                port-file                -                           default
+                cors-origins             *                           default
+                cache-visibility         public                      default
+                trusted-proxies          127.0.0.0/8, ::1/128, unix  default
+                allowed-hosts            []                          default
+                fork-scope               any                         default
+                listen-tls               []                          default
+                tls-certificate          []                          default
+                tls-key                  []                          default
+                tls-minimum              1.2                         default
+                tls-client-ca            -                           default
+                tls-client-auth          off                         default
+                listen-redirect          []                          default
+                strict-transport         0s                          default
+                data-dir                 /var/lib/durable-streams    STATE_DIRECTORY
+                durability               always                      default
+                segment-size             128MiB                      \(file.path):3
+                journal-size             256MiB                      default
+                tail-buffer-budget       256MiB                      default
+                descriptor-cache         512                         default
+                checkpoint-interval      30s                         default
+                disk-workers             4                           default
+                scrub-rate               4MiB/s                      default
+                scrub-pause              1d                          default
+                long-poll-timeout        300ms                       --long-poll-timeout
+                sse-interval             60s                         default
+                sse-heartbeat            20s                         default
+                chunk-size               2MiB                        \(file.path):2
+                body-limit               1MiB                        DURABLE_STREAMS_BODY_LIMIT
+                head-limit               32KiB                       default
+                target-limit             8KiB                        default
+                connection-limit         automatic                   default
+                connections-per-address  automatic                   default
+                peer-memory              1GiB                        default
+                producer-retention       7d                          default
+                idle-timeout             75s                         default
+                header-timeout           10s                         default
+                peer-timeout             30s                         default
+                body-timeout             30s                         default
+                body-grace               10s                         default
+                body-minimum-rate        1KiB/s                      default
+                drain-timeout            10s                         default
+                log-level                info                        default
+                log-format               text                        default
+                access-log               false                       default
 
                 """)
     }
 
     static let lines: [([String], String)] = [
-        ([], "data-dir             -               not set (serve needs it)"),
-        (["--dev"], "data-dir             -               default (a temporary directory)"),
-        (["--dev"], "durability           none            default"),
-        (["--access-log"], "access-log           true            --access-log"),
-        (["--no-access-log"], "access-log           false           --access-log"),
-        (["--data-dir", "a\nb"], #"data-dir             a\nb            --data-dir"#),
+        ([], "data-dir                 -                           not set (serve needs it)"),
+        (["--dev"], "data-dir                 -                                default (a temporary directory)"),
+        (["--dev"], "durability               none                             default"),
+        (["--access-log"], "access-log               true                        --access-log"),
+        (["--no-access-log"], "access-log               false                       --access-log"),
+        (["--data-dir", "a\nb"], #"data-dir                 a\nb                        --data-dir"#),
     ]
 
     @Test(arguments: lines) func printsTheLine(_ arguments: [String], _ line: String) throws {
@@ -75,7 +83,7 @@ struct CheckConfigCommandTests {
 
     @Test func printsAnEmptyList() throws {
         let file = try TemporaryFile("cors-origins: []")
-        #expect(try Self.outcome(["--config", file.path]).output.contains("cors-origins         []              \(file.path):1\n"))
+        #expect(try Self.outcome(["--config", file.path]).output.contains("cors-origins             []                          \(file.path):1\n"))
     }
 
     @Test func problemsEndWith2() throws {

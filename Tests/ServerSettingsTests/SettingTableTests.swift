@@ -8,16 +8,19 @@ struct SettingTableTests {
     static let defaults: [(String, String?, String?)] = [
         ("listen", "127.0.0.1:4437", "127.0.0.1:4437"), ("port-file", nil, nil), ("cors-origins", "*", "*"),
         ("cache-visibility", "public", "public"),
+        ("trusted-proxies", "127.0.0.0/8::1/128unix", "127.0.0.0/8::1/128unix"), ("allowed-hosts", "", "localhost*.localhostaddress"),
+        ("fork-scope", "any", "any"),
         ("listen-tls", "", ""), ("tls-certificate", "", ""), ("tls-key", "", ""), ("tls-minimum", "1.2", "1.2"),
         ("tls-client-ca", nil, nil),
         ("tls-client-auth", "off", "off"), ("listen-redirect", "", ""), ("strict-transport", "0s", "0s"),
         ("data-dir", nil, nil), ("durability", "always", "none"), ("segment-size", "64MiB", "64MiB"), ("journal-size", "256MiB", "32MiB"),
         ("tail-buffer-budget", "256MiB", "256MiB"), ("descriptor-cache", "512", "512"), ("checkpoint-interval", "30s", "30s"),
         ("disk-workers", "4", "4"), ("scrub-rate", "4MiB/s", "4MiB/s"), ("scrub-pause", "1d", "1d"), ("long-poll-timeout", "30s", "30s"),
-        ("sse-interval", "60s", "60s"), ("chunk-size", "1MiB", "1MiB"),
+        ("sse-interval", "60s", "60s"), ("sse-heartbeat", "20s", "20s"), ("chunk-size", "1MiB", "1MiB"),
         ("body-limit", "64MiB", "64MiB"), ("head-limit", "32KiB", "32KiB"), ("target-limit", "8KiB", "8KiB"),
-        ("connection-limit", "automatic", "automatic"), ("idle-timeout", "75s", "75s"), ("header-timeout", "10s", "10s"),
-        ("peer-timeout", "30s", "30s"), ("body-grace", "10s", "10s"),
+        ("connection-limit", "automatic", "automatic"), ("connections-per-address", "automatic", "automatic"),
+        ("peer-memory", "1GiB", "1GiB"), ("producer-retention", "7d", "7d"), ("idle-timeout", "75s", "75s"), ("header-timeout", "10s", "10s"),
+        ("peer-timeout", "30s", "30s"), ("body-timeout", "30s", "30s"), ("body-grace", "10s", "10s"),
         ("body-minimum-rate", "1KiB/s", "1KiB/s"), ("drain-timeout", "10s", "10s"), ("log-level", "info", "info"),
         ("log-format", "text", "text"),
         ("access-log", "false", "false"),
@@ -78,7 +81,8 @@ struct SettingTableTests {
             "body-minimum-rate", "fast/s",
             #""fast/s" is not a size; expected a whole number of bytes, or one with a unit, KiB, MiB, GiB (short K, M, G) or KB, MB, GB, such as 64KiB, per second"#
         ),
-        ("connection-limit", "0", "automatic"), ("connection-limit", "automatic", "automatic"), ("connection-limit", "1", "1"),
+        ("connection-limit", "0", "automatic"), ("connection-limit", "automatic", "automatic"), ("connections-per-address", "automatic", "automatic"),
+        ("peer-memory", "1GiB", "1GiB"), ("producer-retention", "7d", "7d"), ("connection-limit", "1", "1"),
         (
             "connection-limit", "many",
             #""many" is not a whole number; expected automatic (0), or 1 to 10000000 (automatic: what the limit of open files allows)"#

@@ -38,7 +38,7 @@ import Testing
         peer.receiveAll()
         #expect(peer.connection.phase == .closed && peer.ended, sourceLocation: sourceLocation)
         #expect(peer.connection.waiterIndex == -1, "still among a stream's readers", sourceLocation: sourceLocation)
-        #expect(peer.bench.core.bodyBytes == 0, sourceLocation: sourceLocation)
+        #expect(peer.bench.core.peers.held == 0, sourceLocation: sourceLocation)
     }
 
     static func expectIdle(_ peer: Peer, sourceLocation: SourceLocation = #_sourceLocation) {
@@ -240,7 +240,9 @@ import Testing
         limits.bodyBytes = 50
         var settings = ResponderSettings()
         settings.origins = [Array("https://app.example".utf8)]
-        bench.core.adopt(limits, settings, logsAccess: false)
+        var router = RouterSettings()
+        router.origins = settings.origins
+        bench.core.adopt(limits, settings, router, logsAccess: false)
         let target = "s?offset=-1"
         peer.say(Peer.head("GET", target, ["Origin: https://app.example"]) + Peer.head("GET", target, ["Origin: https://other.example"]))
         let answers = peer.answers()
@@ -287,7 +289,7 @@ import Testing
         #expect(peer.answers().map(\.status) == [204])
         peer.say(Self.get)
         #expect(peer.answers().map(\.body) == ["abcde"])
-        #expect(bench.core.bodyBytes == 0)
+        #expect(bench.core.peers.held == 0)
     }
 
     /// Larger than the receive buffer: read straight into the stream's memory.
@@ -297,7 +299,7 @@ import Testing
         peer.send(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: \(content.count)"]))
         peer.send(content)
         bench.settle()
-        #expect(peer.answers().map(\.status) == [204] && bench.core.bodyBytes == 0)
+        #expect(peer.answers().map(\.status) == [204] && bench.core.peers.held == 0)
         peer.send(Self.get)
         peer.receiveAll()
         let answer = try #require(peer.answers().first)
@@ -314,7 +316,7 @@ import Testing
         peer.say(Peer.head("POST", "s", ["Content-Type: text/plain", field]) + content)
         let answer = try #require(peer.answers().first)
         #expect(answer.status == status && answer.fields["connection"] == "close" && peer.connection.phase == .lingering)
-        #expect(bench.core.bodyBytes == 0)
+        #expect(bench.core.peers.held == 0)
         let check = try bench.connect()
         check.say(Self.get)
         #expect(check.answers().map(\.body) == ["hello"])
@@ -343,17 +345,57 @@ import Testing
         #expect(answers.map(\.status) == [400, 200] && answers.last?.body == "hello")
     }
 
+    /// What has arrived counts, and not what was announced: large bodies share three quarters of the memory, and a small one always finds room.
     @Test func tooManyBytesOfBodies() throws {
-        let (bench, peer) = try Self.peer { $0.bodiesBytes = 100_000 }
-        let large = Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 90000"])
-        peer.say(large + "x")
-        #expect(bench.core.bodyBytes == 90_000)
-        let second = try bench.connect()
-        second.say(large + "x")
-        #expect(second.answers().map(\.status) == [503])
-        peer.close()
+        let (bench, first) = try Self.peer { $0.peerBytes = 400_000 }
+        let large = Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 390000"])
+        var waiting = [first]
+        for _ in 0..<20 { waiting.append(try bench.connect()) }
+        for peer in waiting { peer.say(large + "x") }
+        #expect(bench.core.peers.held == waiting.count)
+        first.send([UInt8](repeating: 97, count: 299_000))
         bench.settle()
-        #expect(bench.core.bodyBytes == 0)
+        #expect(bench.core.peers.held == 299_000 + waiting.count && first.answers().isEmpty)
+        let second = waiting[1]
+        second.send([UInt8](repeating: 97, count: 2_000))
+        bench.settle()
+        #expect(second.answers().isEmpty)
+        second.send([UInt8](repeating: 97, count: 80_000))
+        bench.settle()
+        #expect(second.answers().map(\.status) == [503])
+        let small = try bench.connect()
+        small.say(Self.post(String(repeating: "y", count: 5_000)))
+        #expect(small.answers().map(\.status) == [204])
+        for peer in waiting { peer.close() }
+        bench.settle()
+        #expect(bench.core.peers.held == 0)
+    }
+
+    /// One address has a quarter of the memory; what a proxy hands on is its client's.
+    @Test func bytesOfOneAddress() throws {
+        let bench = try ServerBench {
+            $0.peerBytes = 400_000
+            $0.isTrustedProxy = { $0 == nil }
+        }
+        try bench.create("s")
+        func upload(_ client: String, _ count: Int) throws -> Peer {
+            let peer = try bench.connect()
+            peer.send(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 300000", "X-Forwarded-For: \(client)"]))
+            peer.send([UInt8](repeating: 97, count: count))
+            bench.settle()
+            return peer
+        }
+        let one = try upload("192.0.2.1", 90_000)
+        #expect(one.answers().isEmpty)
+        let more = try upload("198.51.100.7, 192.0.2.1:4711", 20_000)
+        #expect(more.answers().map(\.status) == [503])
+        let other = try upload("192.0.2.2", 90_000)
+        #expect(other.answers().isEmpty)
+        // One subscriber has a /56.
+        let six = try upload("2001:db8:0:1::1", 60_000)
+        #expect(six.answers().isEmpty)
+        let neighbour = try upload("[2001:db8:0:2::9]:80", 60_000)
+        #expect(neighbour.answers().map(\.status) == [503])
     }
 
     @Test func bodyEnds() throws {
@@ -379,21 +421,47 @@ import Testing
         try #require(peer.connection.phase == .closed)
     }
 
+    /// A body may come as slowly as a model writes; a pause that is too long ends it.
     @Test func bodyTimesOut() throws {
-        let (bench, peer) = try Self.peer {
-            $0.bodyGraceMilliseconds = 5_000
-            $0.bodyBytesPerSecond = 1
-        }
-        peer.say(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 100"]) + String(repeating: "a", count: 50))
+        let (bench, peer) = try Self.peer { $0.bodyMilliseconds = 30_000 }
+        peer.say(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 100"]) + "a")
         let start = bench.loop.now
-        // 50 bytes are enough for 50 seconds at one a second.
+        _ = peer.connection.visit(now: start + 29_000)
+        #expect(peer.connection.phase == .body && peer.answers().isEmpty)
+        _ = peer.connection.visit(now: start + 31_000)
+        let answer = try #require(peer.answers().first)
+        #expect(answer.status == 408 && answer.fields["connection"] == "close" && bench.core.peers.held == 0)
+    }
+
+    /// A body that holds much of the memory has to keep a rate; a small one beside it has not.
+    @Test func bodyIsTooSlow() throws {
+        let (bench, peer) = try Self.peer {
+            $0.peerBytes = 6_400_000
+            $0.bodyGraceMilliseconds = 5_000
+            $0.bodyBytesPerSecond = 1024
+        }
+        let head = Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 300000"])
+        peer.send(head)
+        peer.send([UInt8](repeating: 97, count: 100_000))
+        let small = try bench.connect()
+        small.say(head + "a")
+        let start = bench.loop.now
+        // So much came in the first seconds,
         _ = peer.connection.visit(now: start + 6_000)
         #expect(peer.connection.phase == .body)
-        _ = peer.connection.visit(now: start + 45_000)
-        #expect(peer.connection.phase == .body)
-        _ = peer.connection.visit(now: start + 60_000)
-        let answer = try #require(peer.answers().first)
-        #expect(answer.status == 408 && answer.fields["connection"] == "close" && bench.core.bodyBytes == 0)
+        // and nothing in the next ones.
+        _ = peer.connection.visit(now: start + 12_000)
+        _ = small.connection.visit(now: start + 12_000)
+        #expect(peer.answers().map(\.status) == [408] && small.connection.phase == .body)
+    }
+
+    @Test(arguments: [
+        (1 << 10, 0.1, 0), (1 << 20, 0.1, 0), (16 << 20, 0.1, 1024), (1 << 10, 0.9, 0), (1 << 20, 0.5, 1024), (1 << 20, 0.75, 1024 * 32),
+        (1 << 20, 1.0, 1024 * 64),
+    ])
+    func bodyRates(bytes: Int, pressure: Double, rate: Int) throws {
+        let bench = try ServerBench { $0.bodyBytesPerSecond = 1024 }
+        #expect(bench.core.limits.bodyRate(holding: bytes, pressure: pressure, bound: 1 << 30) == rate)
     }
 
     @Test func bodyDrains() throws {
@@ -410,7 +478,7 @@ import Testing
         peer.say(String(Self.post("abcdef").dropLast(3)))
         peer.close()
         bench.settle()
-        #expect(peer.connection.phase == .closed && bench.core.bodyBytes == 0)
+        #expect(peer.connection.phase == .closed && bench.core.peers.held == 0)
     }
 
     // MARK: executing
@@ -646,19 +714,20 @@ import Testing
     }
 
     /// The events after the head, whose fields are checked.
-    static func streamed(_ peer: Peer) throws -> [EventFramesTests.Event] {
+    static func streamed(_ peer: Peer) throws -> [EventProgressTests.Event] {
         let bytes = peer.receive()
         let end = Array("\r\n\r\n".utf8)
         let mark = try #require(bytes.indices.first { bytes[$0...].starts(with: end) })
         let head = String(decoding: bytes[..<mark], as: UTF8.self).lowercased()
-        for line in ["content-type: text/event-stream", "cache-control: no-cache", "x-accel-buffering: no", "connection: close"] {
+        for line in ["content-type: text/event-stream", "cache-control: no-cache, no-transform", "x-accel-buffering: no", "connection: close"] {
             #expect(head.contains(line))
         }
         #expect(!head.contains("content-length"))
-        return EventFramesTests.parse(Array(bytes[(mark + 4)...]))
+        #expect(head.contains("transfer-encoding: chunked"))
+        return EventProgressTests.parse(Dechunked(bytes[(mark + 4)...]).content)
     }
 
-    static func summary(_ events: [EventFramesTests.Event]) -> [String] {
+    static func summary(_ events: [EventProgressTests.Event]) -> [String] {
         events.map { event in
             let text = String(decoding: event.data, as: UTF8.self)
             guard event.kind == "control" else { return text }

@@ -100,9 +100,11 @@ final class ServerBench {
         change(&limits)
         var responder = ResponderSettings()
         responder.origins = origins.map { $0.map { Array($0.utf8) } }
+        var router = RouterSettings()
+        router.origins = responder.origins
         core = ServerCore(
             loop: loop, limits: limits, registry: registry, checkpointer: Checkpointer(context: context, registry: registry),
-            dispatcher: workers, responder: responder, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, logsAccess: false)
+            dispatcher: workers, responder: responder, router: router, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, logsAccess: false)
         context.sink = core
         loop.atEndOfTurn { [unowned core] in core.endTurn() }
     }
@@ -261,5 +263,26 @@ final class Peer {
         guard bytes.count >= start + length else { return nil }
         answer.body = String(decoding: bytes[start..<start + length], as: UTF8.self)
         return (answer, start + length)
+    }
+}
+
+/// A chunked body as far as it has come (RFC 9112 7.1).
+struct Dechunked {
+    private(set) var content: [UInt8] = []
+    /// The last chunk has come: the body is whole.
+    private(set) var isComplete = false
+
+    init(_ bytes: some Collection<UInt8>) {
+        var rest = Array(bytes)[...]
+        while let end = rest.firstIndex(of: 0x0D), let size = Int(String(decoding: rest[..<end], as: UTF8.self), radix: 16) {
+            rest = rest[end...].dropFirst(2)
+            content += rest.prefix(size)
+            if size == 0 {
+                isComplete = rest.starts(with: [0x0D, 0x0A])
+                return
+            }
+            if rest.count < size + 2 { return }
+            rest = rest.dropFirst(size + 2)
+        }
     }
 }

@@ -8,8 +8,8 @@ import Testing
 /// Scans, parses and routes a head. `fields` are lines without their line ends; a Host is added unless one is given.
 func route(
     _ method: String, _ target: String, _ fields: [String] = [], host: String? = "example.org:4437", version: String = "1.1",
-    secure: Bool = false,
-    router: Router = Router(originMatters: false)
+    secure: Bool = false, trusted: Bool = true,
+    router: Router = Router()
 ) throws -> Routed {
     var router = router
     var text = "\(method) \(target) HTTP/\(version)\r\n"
@@ -23,7 +23,7 @@ func route(
         #expect(length == bytes.count)
         var head = RequestHead()
         try head.parse(bytes, limits: WireLimits())
-        return router.route(head, bytes, secure: secure)
+        return router.route(head, bytes, RequestPeer(secure: secure, isTrustedProxy: trusted))
     }
 }
 

@@ -10,9 +10,10 @@ import Testing
     static let now: Int64 = 1_800_000_000_000
     static let date = "Date: Fri, 15 Jan 2027 08:00:00 GMT"
     static let exposed =
-        "Access-Control-Expose-Headers: Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, Location"
+        "Access-Control-Expose-Headers: Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Stream-Earliest-Offset, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, Location, Retry-After"
     static let common = [
-        date, "X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin", "Access-Control-Allow-Origin: *", exposed,
+        date, "X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin",
+        "Content-Security-Policy: sandbox; default-src 'none'", "Access-Control-Allow-Origin: *", exposed,
     ]
     static let interval = UInt64((now - 1_728_432_000_000) / 20_000)
 
@@ -121,7 +122,7 @@ import Testing
             head, 204,
             [
                 "Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS", "Access-Control-Allow-Methods: GET, POST, PUT, DELETE, HEAD, OPTIONS",
-                "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq",
+                "Access-Control-Allow-Headers: Content-Type, Authorization, If-Match, If-None-Match, Last-Event-ID, traceparent, tracestate, Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq",
                 "Access-Control-Max-Age: 86400",
             ])
     }
@@ -141,15 +142,15 @@ import Testing
 
     static let ranges: [Range] = [
         // Part of the stream, all of it, and nothing at its end; each of an open and of a closed stream.
-        Range(from: 0, to: 10, etag: "\"1a-0-a\"", cache: shortPublic),
-        Range(from: 0, to: 10, closed: true, etag: "\"1a-0-a\"", cache: shortPublic),
-        Range(from: 10, to: 42, etag: "\"1a-a-2a\"", cache: shortPublic, flags: ["Stream-Up-To-Date: true"]),
+        Range(from: 0, to: 10, etag: "\"0-1a-0-a\"", cache: shortPublic),
+        Range(from: 0, to: 10, closed: true, etag: "\"0-1a-0-a\"", cache: shortPublic),
+        Range(from: 10, to: 42, etag: "\"0-1a-a-2a\"", cache: shortPublic, flags: ["Stream-Up-To-Date: true"]),
         Range(
-            from: 10, to: 42, closed: true, etag: "\"1a-a-2a-c\"", cache: shortPublic,
+            from: 10, to: 42, closed: true, etag: "\"0-1a-a-2a-c\"", cache: shortPublic,
             flags: ["Stream-Up-To-Date: true", "Stream-Closed: true"]),
-        Range(from: 42, to: 42, etag: "\"1a-2a-2a\"", cache: "Cache-Control: no-cache", flags: ["Stream-Up-To-Date: true"]),
+        Range(from: 42, to: 42, etag: "\"0-1a-2a-2a\"", cache: "Cache-Control: no-cache", flags: ["Stream-Up-To-Date: true"]),
         Range(
-            from: 42, to: 42, closed: true, etag: "\"1a-2a-2a-c\"", cache: "Cache-Control: no-cache",
+            from: 42, to: 42, closed: true, etag: "\"0-1a-2a-2a-c\"", cache: "Cache-Control: no-cache",
             flags: ["Stream-Up-To-Date: true", "Stream-Closed: true"]),
     ]
 
@@ -165,21 +166,21 @@ import Testing
                 let responder = Self.responder { $0.publicCache = isPublic }
                 let cache = isPublic ? range.cache : range.cache.replacing("public", with: "private")
                 let expected = start + ["ETag: \(range.etag)", cache] + range.flags
-                #expect(responder.read(answer, ResponseContext(), &head))
+                #expect(responder.read(answer, ResponseContext(), &head) == .content)
                 Self.expect(head, 200, expected, length: length)
 
                 var context = ResponseContext()
                 for (list, matches) in [
-                    (range.etag, true), ("*", true), ("\"x\", W/\(range.etag)", true), ("\"x\"", false), ("", false), ("\"1b-0-a\"", false),
+                    (range.etag, true), ("*", true), ("\"x\", W/\(range.etag)", true), ("\"x\"", false), ("", false), ("\"0-1b-0-a\"", false), ("\"1-1a-0-a\"", false),
                 ] {
                     context.ifNoneMatch = Array(list.utf8)
-                    #expect(responder.read(answer, context, &head) == !matches, "\(list)")
+                    #expect(responder.read(answer, context, &head) == (matches ? .notModified : .content), "\(list)")
                     Self.expect(head, matches ? 304 : 200, expected, length: matches ? nil : length)
                 }
 
                 var live = ResponseContext()
                 live.isLive = true
-                #expect(responder.read(answer, live, &head))
+                #expect(responder.read(answer, live, &head) == .content)
                 let cursor = range.flags.contains("Stream-Closed: true") ? [] : ["Stream-Cursor: \(Self.interval)"]
                 Self.expect(head, 200, expected + cursor, length: length)
             }
@@ -188,9 +189,51 @@ import Testing
             context.fromNow = true
             context.ifNoneMatch = [UInt8(ascii: "*")]
             let responder = Self.responder()
-            #expect(responder.read(answer, context, &head))
+            #expect(responder.read(answer, context, &head) == .content)
             Self.expect(head, 200, start + ["Cache-Control: no-store"] + range.flags, length: length)
         }
+    }
+
+    /// What caches keep ends with the stream.
+    @Test(
+        arguments: [
+            (.timeToLive(seconds: 5), 5, 0), (.timeToLive(seconds: 60), 60, 0), (.timeToLive(seconds: 61), 60, 1),
+            (.timeToLive(seconds: 359), 60, 299), (.timeToLive(seconds: 360), 60, 300), (.timeToLive(seconds: .max), 60, 300), (.never, 60, 300),
+            (.at(milliseconds: now + 2_999, text: []), 2, 0), (.at(milliseconds: now + 100_000, text: []), 60, 40),
+            (.at(milliseconds: now - 1, text: []), 0, 0), (.at(milliseconds: .max, text: []), 60, 300), (.at(milliseconds: .min, text: []), 0, 0),
+        ] as [(Expiry, Int, Int)])
+    func cachesEndWithTheStream(expiry: Expiry, fresh: Int, stale: Int) {
+        var head = ResponseHead()
+        for isPublic in [true, false] {
+            let responder = Self.responder { $0.publicCache = isPublic }
+            _ = responder.read(RangeFacts(facts: Self.facts(expiry: expiry), from: 0, to: 10), ResponseContext(), &head)
+            let visibility = isPublic ? "public" : "private"
+            #expect(Self.lines(head).contains("Cache-Control: \(visibility), max-age=\(fresh), stale-while-revalidate=\(stale)"))
+        }
+    }
+
+    /// `If-Match` on a read is compared strongly with the range's tag.
+    @Test(arguments: [("*", true), ("\"0-1a-0-a\"", true), ("\"x\", \"0-1a-0-a\"", true), ("W/\"0-1a-0-a\"", false), ("\"x\"", false), ("", false)])
+    func ifMatch(list: String, holds: Bool) {
+        var head = ResponseHead()
+        var context = ResponseContext()
+        context.ifMatch = Array(list.utf8)
+        let range = RangeFacts(facts: Self.facts(), from: 0, to: 10)
+        #expect(Self.responder().read(range, context, &head) == (holds ? .content : .conditionFailed))
+        context.fromNow = true
+        #expect(Self.responder().read(range, context, &head) == (list == "*" ? .content : .conditionFailed))
+    }
+
+    /// Tags of another life of the data are never the same.
+    @Test func tagsOfAnotherLife() {
+        var head = ResponseHead()
+        let range = RangeFacts(facts: Self.facts(), from: 0, to: 10)
+        var context = ResponseContext()
+        _ = Self.responder { $0.tagLife = 1 }.read(range, context, &head)
+        let tag = Self.lines(head).first { $0.hasPrefix("ETag: ") }!.dropFirst(6)
+        context.ifNoneMatch = Array(tag.utf8)
+        #expect(Self.responder { $0.tagLife = 1 }.read(range, context, &head) == .notModified)
+        #expect(Self.responder { $0.tagLife = 2 }.read(range, context, &head) == .content)
     }
 
     /// The tag differs when the stream, the range or the closed status does.
@@ -200,7 +243,7 @@ import Testing
             for (from, to) in [(0, 1), (0, 42), (1, 42), (0, 16), (1, 16), (10, 42), (42, 42), (0, 0x10)] as [(UInt64, UInt64)] {
                 for closed in [false, true] {
                     let range = RangeFacts(facts: Self.facts(id: id, closed: closed), from: from, to: to)
-                    let tag = text(EntityTag(range).bytes)
+                    let tag = text(EntityTag(range, life: 1).bytes)
                     let meaning = "\(id) \(from) \(to) \(range.closed)"
                     #expect(tags[tag, default: meaning] == meaning)
                     tags[tag] = meaning
@@ -233,7 +276,7 @@ import Testing
         Self.responder().events(Self.facts(type), ResponseContext(), &head)
         Self.expect(
             head, 200,
-            ["Content-Type: text/event-stream", "Cache-Control: no-cache", "X-Accel-Buffering: no"]
+            ["Content-Type: text/event-stream", "Cache-Control: no-cache, no-transform", "X-Accel-Buffering: no"]
                 + (encoded ? ["Stream-SSE-Data-Encoding: base64"] : []), length: nil)
     }
 
@@ -284,7 +327,7 @@ import Testing
         Case(
             refusal: append(.producerGap(expected: 0, received: 1)), status: 409, words: ["Producer-Seq", "0", "1"],
             extra: ["Producer-Expected-Seq: 0", "Producer-Received-Seq: 1"]),
-        Case(refusal: append(.tooManyProducers), status: 503, words: ["Producer-Id", "16384"]),
+        Case(refusal: append(.tooManyProducers), status: 429, words: ["Producer-Id", "16384"]),
         Case(refusal: .invalidJSON("at byte 3: it is wrong"), status: 400, words: ["JSON", "at byte 3: it is wrong"]),
         Case(refusal: .emptyJSONArray, status: 400, words: ["empty JSON array"]),
         Case(refusal: .offsetBeyondTail(tail: 42), status: 400, words: ["offset", "0000000000000000_0000000000000042"]),
@@ -295,7 +338,7 @@ import Testing
     func refusals(row: Case) {
         var head = ResponseHead()
         let body = Self.responder().refuse(row.refusal, ResponseContext(), &head)
-        let retry = [503, 507].contains(row.status) ? ["Retry-After: 1"] : []
+        let retry = [503, 507, 429].contains(row.status) ? ["Retry-After: 1"] : []
         Self.expect(
             head, row.status, ["Content-Type: text/plain; charset=utf-8", "Cache-Control: no-store"] + retry + row.extra, length: body.count
         )
@@ -323,7 +366,7 @@ import Testing
         var head = ResponseHead()
         let body = Self.responder().refuse(refused, ResponseContext(), &head)
         Self.expect(head, 404, ["Content-Type: application/json", "Cache-Control: no-store"], length: body.count)
-        #expect(text(body) == "{\"error\":\"stream names that begin with __ds are reserved\"}\n")
+        #expect(text(body) == "{\"error\":{\"code\":\"SUBSCRIPTION_NOT_FOUND\",\"message\":\"There is nothing at this path.\"}}\n")
     }
 
     // MARK: CORS and Date
@@ -343,7 +386,7 @@ import Testing
         context.origin = origin.map { Array($0.utf8) }
         let responder = Self.responder { $0.origins = list.map { $0.map { Array($0.utf8) } } }
         let start =
-            [Self.date, "X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin"] + policy + [Self.exposed] + allowed
+            Array(Self.common.prefix(4)) + policy + [Self.exposed] + allowed + (allowed.isEmpty ? [] : ["Access-Control-Allow-Credentials: true"])
         var heads: [ResponseHead] = []
         var head = ResponseHead()
         responder.created(Self.facts(), new: true, context, &head)
@@ -398,9 +441,9 @@ import Testing
             // As short as it may be: lines make room for themselves.
             var head = ResponseHead(reserving: 1)
             head.field("A: ", number)
-            head.field("ETag: ", EntityTag(RangeFacts(facts: Self.facts(id: number, tail: number), from: number, to: number)))
+            head.field("ETag: ", EntityTag(RangeFacts(facts: Self.facts(id: number, tail: number), from: number, to: number), life: number))
             let hex = String(number, radix: 16)
-            #expect(text(head.lines) == "A: \(number)\r\nETag: \"\(hex)-\(hex)-\(hex)\"\r\n")
+            #expect(text(head.lines) == "A: \(number)\r\nETag: \"\(hex)-\(hex)-\(hex)-\(hex)\"\r\n")
         }
     }
 }

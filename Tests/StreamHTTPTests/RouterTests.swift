@@ -54,7 +54,7 @@ import Testing
         ("/v1/stream/a", "a"), ("/v1/stream/account-1/chat/room-7", "account-1/chat/room-7"), ("/v1/stream/a%2Fb", "a\u{1}b"),
         ("/v1/stream/a%2fb", "a\u{1}b"), ("/v1/stream/%61", "a"), ("/v1/stream/a?offset=-1", "a"), ("/v1/stream/a?", "a"),
         ("/v1/stream/%C3%A9", "é"), ("/v1/stream/a%20b", "a b"), ("/v1/stream/a%3Fb", "a?b"), ("/v1/stream/a+b", "a+b"),
-        ("/v1/stream/__dsx", "__dsx"), ("/v1/stream/__DS/a", "__DS/a"), ("/v1/stream/a/__ds", "a/__ds"), ("/v1/stream/...", "..."),
+        ("/v1/stream/__dsx", "__dsx"), ("/v1/stream/__DS/a", "__DS/a"), ("/v1/stream/a/__dsx", "a/__dsx"), ("/v1/stream/a%2F__ds", "a\u{1}__ds"), ("/v1/stream/...", "..."),
         ("http://example.org/v1/stream/a?offset=-1", "a"), ("https://example.org:1/v1/stream/a/b", "a/b"),
     ])
     func names(target: String, name: String) throws {
@@ -69,13 +69,27 @@ import Testing
         ("/v1/stream/a/../b", 400, ".."),
         ("/v1/stream/a/%2e%2E", 400, ".."), ("/v1/stream/a%00", 400, "control"), ("/v1/stream/a%01b", 400, "control"),
         ("/v1/stream/a%7f", 400, "control"), ("/v1/stream/a%0A", 400, "control"), ("/v1/stream/a%", 400, "hexadecimal"),
-        ("/v1/stream/a%2", 400, "hexadecimal"), ("/v1/stream/a%zz", 400, "hexadecimal"), ("/v1/stream/__ds", 404, "__ds"),
-        ("/v1/stream/__ds/", 404, "__ds"), ("/v1/stream/__ds/subscriptions?x=y", 404, "__ds"), ("/v1/stream/%5f_ds/x", 404, "__ds"),
+        ("/v1/stream/a%2", 400, "hexadecimal"), ("/v1/stream/a%zz", 400, "hexadecimal"),
     ])
     func refusedNames(target: String, status: Int, word: String) throws {
         for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"] {
             let problem = try problem(method, target)
             #expect(problem.status == status && problem.text.contains(word), "\(method) \(target): \(problem)")
+        }
+    }
+
+    /// A segment `__ds` belongs to the control APIs, wherever it stands and whatever else is wrong with the path.
+    @Test(arguments: [
+        "__ds", "__ds/", "__ds/subscriptions?x=y", "%5f_ds/x", "a/__ds", "a/__ds/x", "a/b/__ds/c", "a/%5F%5fds", "a/__ds/%zz", "../__ds",
+        "a/__ds/" + String(repeating: "x", count: 2000), String(repeating: "x", count: 1020) + "/__ds", "%61/__ds",
+    ])
+    func reservedNames(name: String) throws {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+            let problem = try problem(method, "/v1/stream/\(name)")
+            #expect(problem.status == 404 && problem.code == "SUBSCRIPTION_NOT_FOUND", "\(method) \(name): \(problem)")
+        }
+        if !name.contains("?") {
+            #expect(try problem("PUT", "/v1/stream/a", ["Stream-Forked-From: /v1/stream/\(name)"]).status == 400)
         }
     }
 
@@ -418,10 +432,18 @@ import Testing
 
     // MARK: Origins
 
+    private static var listed: Router {
+        var settings = RouterSettings()
+        settings.origins = [Array("https://app.example".utf8)]
+        return Router(settings)
+    }
+
     @Test func originsMatterOnlyWhenTheyAreListed() throws {
         let fields = ["Origin: https://app.example"]
         for matters in [false, true] {
-            let router = Router(originMatters: matters)
+            var settings = RouterSettings()
+            settings.origins = matters ? [Array("https://app.example".utf8)] : nil
+            let router = Router(settings)
             for (method, target) in [
                 ("GET", "/v1/stream/a"), ("OPTIONS", "/v1/stream/a"), ("PUT", "/"), ("GET", "/v1/stream/a?live=x"), ("X", "/v1/stream/a"),
             ] {
@@ -434,7 +456,7 @@ import Testing
                 #expect(context.origin.map(text) == (matters ? "https://app.example" : nil), "\(method) \(target)")
             }
         }
-        guard case .stream(let request) = try route("GET", "/v1/stream/a", router: Router(originMatters: true)) else { throw NotRouted() }
+        guard case .stream(let request) = try route("GET", "/v1/stream/a", router: Self.listed) else { throw NotRouted() }
         #expect(request.context.origin == nil)
     }
 
@@ -446,17 +468,152 @@ import Testing
 
     /// One router serves request after request; nothing of one is seen in the next.
     @Test func nothingStays() throws {
-        var router = Router(originMatters: false)
+        var router = Router()
         for (target, name) in [("/v1/stream/%61%62", "ab"), ("/v1/stream/c", "c"), ("/v1/stream/%zz", nil), ("/v1/stream/%64", "d")] {
             let bytes = Array("GET \(target) HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
             try bytes.withUnsafeBytes { bytes in
                 var head = RequestHead()
                 try head.parse(bytes, limits: WireLimits())
-                switch router.route(head, bytes, secure: false) {
+                switch router.route(head, bytes, RequestPeer(secure: false)) {
                 case .stream(let request): #expect(text(request.name) == name)
                 default: #expect(name == nil)
                 }
             }
+        }
+    }
+
+    // MARK: Who may ask
+
+    private static func router(_ change: (inout RouterSettings) -> Void) -> Router {
+        var settings = RouterSettings()
+        change(&settings)
+        return Router(settings)
+    }
+
+    private func status(
+        _ method: String, _ fields: [String] = [], host: String? = "example.org:4437", secure: Bool = false, trusted: Bool = false, _ router: Router
+    ) throws -> Int? {
+        let routed = try route(method, "/v1/stream/a", fields, host: host, secure: secure, trusted: trusted, router: router)
+        if case .problem(let problem, _) = routed { return problem.status }
+        return nil
+    }
+
+    @Test func hostsThatAreServed() throws {
+        let router = Self.router { $0.allowsHost = { String(decoding: $0, as: UTF8.self) == "good.example" } }
+        for method in ["GET", "POST", "OPTIONS", "PATCH"] {
+            #expect(try status(method, host: "evil.example", router) == 421)
+            #expect(try status(method, host: "good.example", router) != 421)
+        }
+        // Of a proxy that is trusted, the host that the client has asked it for.
+        let forwarded = ["X-Forwarded-Host: good.example"]
+        #expect(try status("GET", forwarded, host: "inner", trusted: true, router) == nil)
+        #expect(try status("GET", forwarded, host: "inner", trusted: false, router) == 421)
+        #expect(try status("GET", ["X-Forwarded-Host: evil.example"], host: "good.example", trusted: true, router) == 421)
+    }
+
+    @Test(arguments: ["script", "SCRIPT"]) func serviceWorkers(value: String) throws {
+        #expect(try status("GET", ["Service-Worker: \(value)"], Router()) == 403)
+        #expect(try status("GET", ["Service-Worker: \(value)x"], Router()) == nil)
+    }
+
+    /// With a list of origins, pages of others change nothing; the server's own pages, those in the list, and clients that are no page, may.
+    @Test func changesByForeignPages() throws {
+        let router = Self.listed
+        for method in ["PUT", "POST", "DELETE"] {
+            for (origin, host, secure, expected) in [
+                ("https://app.example", "example.org", false, nil), ("https://evil.example", "example.org", false, 403),
+                ("null", "example.org", false, 403),
+                ("http://example.org", "example.org", false, nil), ("http://example.org", "EXAMPLE.org", false, nil),
+                ("http://example.org", "example.org", true, 403),
+                ("https://example.org", "example.org", true, nil), ("http://example.org:81", "example.org", false, 403),
+            ] as [(String, String, Bool, Int?)] {
+                #expect(try status(method, ["Origin: \(origin)"], host: host, secure: secure, router) == expected, "\(method) \(origin)")
+            }
+            #expect(try status(method, [], router) == nil)
+        }
+        #expect(try status("GET", ["Origin: https://evil.example"], router) == nil)
+        #expect(try status("PUT", ["Origin: https://evil.example"], Router()) == nil)
+    }
+
+    @Test(arguments: [
+        ("gzip", true), ("identity", false), ("Identity", false), ("", false), ("identity, identity", false), ("identity, br", true), (" , ", false),
+        ("x", true),
+    ])
+    func contentEncoding(value: String, refused: Bool) throws {
+        for method in ["PUT", "POST"] {
+            #expect(try status(method, ["Content-Encoding: \(value)"], Router()) == (refused ? 415 : nil), "\(method)")
+        }
+        #expect(try status("POST", ["Content-Encoding: identity", "Content-Encoding: \(value)"], Router()) == (refused ? 415 : nil))
+        for method in ["GET", "DELETE", "HEAD"] { #expect(try status(method, ["Content-Encoding: \(value)"], Router()) == nil) }
+    }
+
+    @Test(arguments: [("*", StreamCondition.exists), ("\"x\"", .never), ("", .never), ("*, \"x\"", .never)])
+    func ifMatch(value: String, condition: StreamCondition) throws {
+        for method in ["PUT", "POST", "DELETE"] { #expect(try request(method, "/v1/stream/a", ["If-Match: \(value)"]).condition == condition) }
+        #expect(try request("POST", "/v1/stream/a", ["If-Match: *", "If-Match: *"]).condition == .never)
+        let read = try request("GET", "/v1/stream/a", ["If-Match: \(value)"])
+        #expect(read.condition == .none && read.context.ifMatch.map(text) == value && !read.context.isPlain)
+        #expect(try request("PUT", "/v1/stream/a").condition == .none)
+    }
+
+    @Test func lastEventID() throws {
+        let token = "0000000000000000_0000000000000042"
+        func read(_ target: String, _ fields: [String]) throws -> (ReadRequest, ResponseContext) {
+            let asked = try request("GET", "/v1/stream/a\(target)", fields)
+            guard case .read(let read) = asked.verb else { throw NotRouted() }
+            return (read, asked.context)
+        }
+        for offset in ["-1", "now", "0000000000000000_0000000000000007"] {
+            let (asked, context) = try read("?offset=\(offset)&live=sse", ["Last-Event-ID: \(token)"])
+            #expect(asked.start == .position(42) && asked.mode == .events && context.isResumption && !context.fromNow)
+        }
+        // Any other value, and any other kind of read, is as without it.
+        for value in ["", "x", "42", token + "0", "-1", "now", "0000000000000001_0000000000000042"] {
+            let (asked, context) = try read("?offset=now&live=sse", ["Last-Event-ID: \(value)"])
+            #expect(asked.start == .now && !context.isResumption && context.fromNow, "\(value)")
+        }
+        let (asked, context) = try read("?offset=now&live=long-poll", ["Last-Event-ID: \(token)"])
+        #expect(asked.start == .now && !context.isResumption)
+        #expect(try problem("GET", "/v1/stream/a?live=sse", ["Last-Event-ID: \(token)"]).status == 400)
+    }
+
+    @Test func boundsOfWhatIsKept() throws {
+        func field(_ name: String, _ count: Int) -> String { "\(name): " + String(repeating: "x", count: count) }
+        let numbers = ["Producer-Epoch: 0", "Producer-Seq: 0"]
+        #expect(try status("POST", [field("Producer-Id", 256)] + numbers, Router()) == nil)
+        #expect(try status("POST", [field("Producer-Id", 257)] + numbers, Router()) == 400)
+        #expect(try status("POST", [field("Stream-Seq", 1024)], Router()) == nil)
+        #expect(try status("POST", [field("Stream-Seq", 1025)], Router()) == 400)
+        #expect(try status("PUT", ["Content-Type: a/" + String(repeating: "x", count: 1022)], Router()) == nil)
+        #expect(try status("PUT", ["Content-Type: a/" + String(repeating: "x", count: 1023)], Router()) == 400)
+        #expect(try status("PUT", [field("Stream-Expires-At", 65)], Router()) == 400)
+        // Of an append the type counts only with content.
+        guard case .append(let append) = try request("POST", "/v1/stream/a", ["Content-Type: a/" + String(repeating: "x", count: 1023), "Stream-Closed: true"]).verb
+        else { throw NotRouted() }
+        #expect(try StreamRequest.complete(append, contentCount: 0).contentType == nil)
+        #expect(throws: Problem.self) { try StreamRequest.complete(append, contentCount: 1) }
+    }
+
+    @Test func forksStayInTheirSegment() throws {
+        let router = Self.router { $0.forksStayInSegment = true }
+        func fork(_ target: String, _ source: String) throws -> Int? {
+            let routed = try route("PUT", "/v1/stream/\(target)", ["Stream-Forked-From: /v1/stream/\(source)"], router: router)
+            if case .problem(let problem, _) = routed { return problem.status }
+            return nil
+        }
+        #expect(try fork("a/x", "a/y") == nil)
+        #expect(try fork("a/x", "a") == nil)
+        #expect(try fork("a/x", "b/y") == 403)
+        #expect(try fork("a/x", "ab/y") == 403)
+        #expect(try fork("a/x", "a%2Fy") == 403)
+        #expect(try fork("a/x", "%61/y") == nil)
+    }
+
+    @Test func forwardedFieldsOfStrangers() throws {
+        let fields = ["X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example"]
+        for (trusted, expected) in [(true, "https://evil.example/v1/stream/a"), (false, "http://example.org:4437/v1/stream/a")] {
+            guard case .stream(let request) = try route("PUT", "/v1/stream/a", fields, trusted: trusted) else { throw NotRouted() }
+            #expect(request.context.location.map(text) == expected)
         }
     }
 }

@@ -189,11 +189,11 @@ import Testing
             let closed = Self.state(closedBy: .some(nil), last: "m", producers: known)
             let open = Self.state(last: "m", producers: known)
             #expect(Self.decide(closed, Self.request("image/png", sequence: "a", producer: stamp)) == .refuse(.closed))
-            #expect(Self.decide(open, Self.request("image/png", sequence: "a", producer: stamp)) == .refuse(.contentTypeDiffers))
-            #expect(Self.decide(open, Self.request(sequence: "a", producer: stamp)) == decision)
+            #expect(Self.decide(open, Self.request("image/png", sequence: "a", producer: stamp)) == decision)
         }
         let open = Self.state(last: "m", producers: known)
         #expect(Self.decide(open, Self.request("image/png", sequence: "a")) == .refuse(.contentTypeDiffers))
+        #expect(Self.decide(open, Self.request("image/png", sequence: "a", producer: Self.stamp(5, 4))) == .refuse(.contentTypeDiffers))
         #expect(Self.decide(open, Self.request(sequence: "a", producer: Self.stamp(5, 4))) == .refuse(.sequenceNotGreater))
     }
 

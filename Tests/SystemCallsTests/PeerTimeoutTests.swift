@@ -25,7 +25,7 @@ import Testing
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(client.number, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
         }
         try #require(status == 0)
-        guard case .connection(let number) = SocketCalls.accept(listener.number) else {
+        guard case .connection(let number, _) = SocketCalls.accept(listener.number) else {
             Issue.record("nothing to accept")
             return
         }

@@ -36,7 +36,8 @@ int clinux_open(const char *path, int flags, unsigned mode);
 /// O_DIRECT, which Swift does not import.
 int clinux_o_direct(void);
 
-int clinux_accept4(int listener, int flags);
+/// accept4(2) with the peer's address: `family` is AF_INET, AF_INET6 or AF_UNIX, `address` its 16 octets, IPv4 mapped into IPv6.
+int clinux_accept4(int listener, int flags, int *family, uint8_t address[16]);
 
 /// pread that never waits for the disk: EAGAIN when a page is not in the page cache.
 ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset);

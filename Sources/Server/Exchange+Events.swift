@@ -1,0 +1,271 @@
+// Server-sent events of one reader (PROTOCOL.md 4).
+//
+//     behind ──(piece by piece, read from the stream)──▶ at the tail ──(shared frames)──▶ at the tail
+//        ▲                                                    │
+//        └──── its socket is full, or there is too much ──────┘
+//
+// At the tail the reader stands in its stream's list and gets frames that all readers share. Behind, it reads for itself, one bounded piece at a
+// time, when its queue is empty; what it keeps between two pieces is `EventProgress`. Its stream counts it in both states: a reader that
+// is behind keeps a TTL alive and its stream in memory.
+//
+// An event stream ends between two events. If that cannot be (the stream is gone, the time for draining is over), the connection is cut, and the
+// client sees that: a chunked body has no last chunk, an HTTP/2 stream is reset.
+
+import HTTPWire
+import StreamActors
+import StreamHTTP
+import StreamRules
+import StreamStore
+
+/// What a reader of events has while it is behind.
+final class EventsBehind {
+    var progress: EventProgress
+    /// What comes next is being read: by the stream, which waits for a segment, or by a disk worker.
+    var isReading = false
+
+    init(_ progress: EventProgress) { self.progress = progress }
+}
+
+extension Exchange {
+    // MARK: Beginning
+
+    func startEvents(_ facts: StreamFacts, at position: UInt64) {
+        guard let stream else { preconditionFailure("events come from a stream") }
+        server.responder.events(facts, context, &server.head)
+        logAccess(200)
+        phase = .streaming
+        livePosition = position
+        carry = Carry()
+        behind = EventsBehind(EventProgress(position: position, form: EventEncoder.Form(facts.contentType), carry: carry))
+        sentControl = false
+        endsAfterEvent = false
+        closesAfterSending = true
+        server.loop.isolated(stream) { $0.attach(self) }
+        transmitEventsHead()
+        if phase == .closed { return }
+        slim()
+        // Spread, so that readers who came together do not all come back together.
+        let jitter = Int64.random(in: 0...max(1, server.limits.eventsMilliseconds / 10))
+        phaseEnd = server.loop.now + server.limits.eventsMilliseconds - jitter
+        if server.limits.heartbeatMilliseconds > 0 { quietUntil = server.loop.now + server.limits.heartbeatMilliseconds }
+        updateDeadline()
+    }
+
+    // MARK: Sending
+
+    /// Sends or queues a piece of the event stream.
+    func push(_ frames: EventFrames) {
+        push(takesChunks ? frames.chunked : frames.bare)
+    }
+
+    /// Sends or queues bytes.
+    func push(_ slice: ByteSlice) {
+        if server.limits.heartbeatMilliseconds > 0 { quietUntil = server.loop.now + server.limits.heartbeatMilliseconds }
+        if let queue {
+            queue.append(.memory(slice))
+            return
+        }
+        guard let sent = sendNow(slice.bytes, more: false) else {
+            close()
+            return
+        }
+        if sent < slice.count { queueRest(slice, from: sent) }
+    }
+
+    /// Nothing has been sent for a while: a comment keeps proxies and clients from giving up. It never comes inside an event.
+    func beatIfQuiet(_ now: Int64) {
+        guard phase == .streaming, quietUntil <= now else { return }
+        quietUntil = now + server.limits.heartbeatMilliseconds
+        if behind == nil, queue == nil { push(ServerCore.heartbeat) }
+    }
+
+    // MARK: Catching up
+
+    /// The next step of a reader that catches up: what a read from its position gave.
+    func continueEvents(_ outcome: Outcome) {
+        guard phase == .streaming, stream != nil, let behind else { return }
+        behind.isReading = false
+        switch outcome {
+        case .read(let whole):
+            if whole.from < whole.to {
+                takePiece(of: whole)
+            } else if whole.closed {
+                if let frames = server.encodeEvents({ behind.progress.end(at: whole.to, &$0) }) { push(frames) }
+                endEvents()
+            }
+        case .waiting(let facts):
+            carry = behind.progress.encoder.carry
+            self.behind = nil
+            if server.isDraining || endsAfterEvent {
+                endEvents()
+                return
+            }
+            if sentControl { return }
+            sentControl = true
+            let control = EventStreamControl(
+                nextOffset: StreamOffset(position: livePosition - UInt64(carry.count)),
+                progress: .upToDate(cursor: server.responder.nextCursor(context)))
+            precondition(facts.tail == livePosition, "a reader waits at the tail")
+            if let frames = server.encodeEvents({ EventStream.putControl(control, &$0) }) { push(frames) }
+        case .refused:
+            // Deleted, or unreadable: the event stream ends; the next request is told why.
+            if behind.progress.isInsideEvent { close() } else { endEvents() }
+        default: preconditionFailure("a read is answered with a read")
+        }
+    }
+
+    /// Sends the first bytes of what was read as events.
+    private func takePiece(of whole: ReadResult) {
+        let piece = whole.prefix(server.limits.eventsPieceBytes)
+        guard let buffers = server.memory(of: piece) else {
+            behind?.isReading = true
+            server.loadEvents(piece, for: self, tag: tag)
+            return
+        }
+        sendPiece(piece, buffers)
+    }
+
+    /// The parts in files have been read by a worker; nil: they could not be.
+    func loadedEvents(_ piece: ReadResult, _ blocks: [ByteSlice]?, tag: UInt32) {
+        guard tag == self.tag, phase == .streaming, let behind else { return }
+        behind.isReading = false
+        guard let blocks else {
+            if behind.progress.isInsideEvent { close() } else { endEvents() }
+            return
+        }
+        sendPiece(piece, blocks.map(\.bytes))
+        withExtendedLifetime(blocks) {}
+    }
+
+    private func sendPiece(_ piece: ReadResult, _ buffers: [UnsafeRawBufferPointer]) {
+        guard let behind else { return }
+        let cursor = server.responder.nextCursor(context)
+        let (plan, index) = (behind.progress.plan, behind.progress.stepIndex)
+        var claims = false
+        let frames = server.encodeEvents(limit: server.limits.eventsPieceBytes) { sink in
+            claims = behind.progress.encode(
+                buffers, end: piece.to, tail: piece.facts.tail, closed: piece.facts.closed, cursor: cursor, &sink)
+        }
+        if let frames {
+            server.pumpBudget.spend(frames.count)
+            let claim = EventPlan.Claim(tail: piece.facts.tail, closed: piece.facts.closed)
+            plan?.keep(frames, behind.progress, claim: claims ? claim : nil, at: index, bound: server.limits.sharedEventsBytes)
+            sentControl = true
+            push(frames)
+        }
+        tookPiece(tail: piece.facts.tail, closed: piece.facts.closed)
+    }
+
+    /// A piece has gone, or is queued: what is next.
+    private func tookPiece(tail: UInt64, closed: Bool) {
+        guard phase == .streaming, let progress = behind?.progress else { return }
+        livePosition = progress.position
+        if !progress.isInsideEvent, endsAfterEvent || closed && progress.position == tail {
+            endEvents()
+        } else if queue == nil {
+            pumpLater()
+        }
+    }
+
+    /// Reads on in one of the next turns, when the others have had theirs.
+    private func pumpLater() {
+        if isPumping { return }
+        isPumping = true
+        server.postponeEvents(self)
+    }
+
+    /// Its turn among those that read on has come.
+    func resumePumping() {
+        isPumping = false
+        pumpEvents()
+    }
+
+    /// Goes on with the next piece, or joins the live readers at the tail.
+    func pumpEvents() {
+        guard phase == .streaming, queue == nil, let stream, let behind, !behind.isReading else { return }
+        let progress = behind.progress
+        if let plan = progress.plan {
+            let facts = server.loop.isolated(stream) { $0.facts }
+            if let step = plan.step(progress.stepIndex, EventPlan.Claim(tail: facts.tail, closed: facts.closed)) {
+                behind.progress = EventProgress(step, of: plan)
+                server.pumpBudget.spend(step.frames.count)
+                sentControl = true
+                push(step.frames)
+                tookPiece(tail: facts.tail, closed: facts.closed)
+                return
+            }
+        }
+        let request = ReadRequest(start: .position(progress.position), mode: .events, isInsideMessage: progress.isInsideEvent)
+        behind.isReading = true
+        if let outcome = server.loop.isolated(stream, { $0.read(request, self, tag) }) { continueEvents(outcome) }
+    }
+
+    // MARK: At the tail
+
+    /// Whether it is a reader of events to which frames can be given.
+    var isStreaming: Bool { phase == .streaming && behind == nil }
+
+    /// Whether frames that begin at `position` are what this reader needs next and can take at once.
+    func takesFrames(at position: UInt64) -> Bool { livePosition == position && queue == nil }
+
+    /// The request's context if its cursor is ahead of the clock, so that its frames cannot be shared.
+    func contextWithCursor(from interval: UInt64) -> ResponseContext? {
+        if request == nil, liveCursor == .max || liveCursor < interval { return nil }
+        let context = context
+        guard let cursor = context.cursor, cursor >= interval else { return nil }
+        return context
+    }
+
+    /// Takes frames that many readers share; nil: all of the publication is held back.
+    func take(shared frames: EventFrames?, to position: UInt64, carry: Carry, ends: Bool) {
+        livePosition = position
+        self.carry = carry
+        sentControl = true
+        if let frames { push(frames) }
+        if ends { endEvents() }
+    }
+
+    /// Something became visible that this reader cannot take in shared form: it reads for itself, soon or when its queue is empty.
+    ///
+    /// - Parameter plan: where the events end that it is to get for it, if it has all that was before.
+    func fallBehind(_ plan: EventPlan? = nil) {
+        guard phase == .streaming, behind == nil, let stream else { return }
+        server.loop.isolated(stream) { $0.leave(self) }
+        behind = EventsBehind(
+            EventProgress(position: livePosition, form: EventEncoder.Form(stream.contentType), carry: carry, plan: plan))
+        if queue == nil { pumpLater() }
+    }
+
+    // MARK: The end
+
+    /// Ends the event stream between two events, after what is queued.
+    func endEvents() {
+        guard phase == .streaming else { return }
+        if behind?.progress.isInsideEvent ?? false {
+            endsAfterEvent = true
+            phaseEnd = .max
+            return
+        }
+        if takesChunks { push(ServerCore.lastChunk) }
+        if phase != .streaming { return }
+        leaveStream()
+        endRequest()
+        closesAfterSending = true
+        if queue == nil {
+            eventsEnded()
+        } else {
+            phase = .sending
+            phaseEnd = .max
+        }
+    }
+
+    /// The stream counts this reader no longer.
+    func leaveStream() {
+        guard let stream else { return }
+        if waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self) } }
+        if phase == .streaming { server.loop.isolated(stream) { $0.detach(self) } }
+        self.stream = nil
+        behind = nil
+        quietUntil = .max
+    }
+}
