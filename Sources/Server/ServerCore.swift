@@ -406,7 +406,7 @@ final class ServerCore: @unchecked Sendable {
 
     /// Reads a result's pieces on a disk worker and gives them to the connection as events.
     func loadEvents(_ result: ReadResult, for reader: Exchange, tag: UInt32) {
-        dispatcher.work { [dispatcher] in
+        dispatcher.work(.read) { [dispatcher] in
             var slices: [ByteSlice]? = []
             for piece in result.pieces {
                 switch piece {
@@ -429,7 +429,7 @@ final class ServerCore: @unchecked Sendable {
 
     /// Brings a range of a file into the page cache.
     func warm(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
-        dispatcher.work { [dispatcher] in
+        dispatcher.work(.read) { [dispatcher] in
             let block = OwnedBytes(capacity: count)
             _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
             dispatcher.post { exchange.warmed(to: offset + count) }
@@ -438,7 +438,7 @@ final class ServerCore: @unchecked Sendable {
 
     /// Reads a range of a file for a transport that takes no files.
     func load(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
-        dispatcher.work { [dispatcher] in
+        dispatcher.work(.read) { [dispatcher] in
             let block = OwnedBytes(capacity: count)
             let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
             block.count = got ?? 0

@@ -22,8 +22,24 @@ import TransportSecurity
 struct LoopDispatcher: Dispatcher {
     let loop: EventLoop
     let workers: DiskWorkers
-    func work(_ job: @escaping @Sendable () -> Void) { workers.submit(job) }
+    func work(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void) { workers.submit(Self.index(lane), job) }
     func post(_ job: @escaping @Sendable () -> Void) { loop.post(job) }
+
+    private static func index(_ lane: WorkLane) -> Int {
+        switch lane {
+        case .journal: 0
+        case .checkpoint: 1
+        case .read: 2
+        case .search: 3
+        case .compute: 4
+        case .background: 5
+        }
+    }
+
+    /// - Parameter readers: threads for reads, `disk-workers`.
+    static func workers(readers: Int) -> DiskWorkers {
+        DiskWorkers([("journal", 1), ("store", 4), ("read", readers), ("search", 1), ("compute", 1), ("back", 1)])
+    }
 }
 
 public struct StartFault: Error, CustomStringConvertible {
@@ -128,7 +144,7 @@ public final class ServerRuntime {
                 .notice, .recovered, "recovered",
                 metadata: ["records": "\(recovered.recordsReplayed)", "streams": "\(recovered.streams.count)"])
         }
-        workers = DiskWorkers(count: settings.diskWorkers)
+        workers = LoopDispatcher.workers(readers: settings.diskWorkers)
         journalThread = JournalThread()
         let dispatcher = LoopDispatcher(loop: loop, workers: workers)
         let journal: Journal
@@ -284,7 +300,7 @@ public final class ServerRuntime {
         let (settings, now) = (settings, loop.wallNow / 1000)
         let confined = Confined(self)
         let dispatcher = context.dispatcher
-        dispatcher.work {
+        dispatcher.work(.background) {
             let result: Result<TLSMaterial, TLSLoadFailure>? =
                 if onlyIfChanged && !former.isOutdated {
                     nil
@@ -442,7 +458,7 @@ public final class ServerRuntime {
         manager.reloading()
         let confined = Confined(self)
         let dispatcher = context.dispatcher
-        dispatcher.work {
+        dispatcher.work(.background) {
             let result = Result { () throws(SettingsFailure) in try reread() }
             dispatcher.post { confined.value.hasReadConfiguration(result) }
         }

@@ -184,7 +184,7 @@ public final class Checkpointer: @unchecked Sendable {
         let mark = isLast ? CatalogMark(checkpointLSN: cutoff, nextStreamID: registry.nextStreamID, clock: context.clockReading) : nil
         let changes = batch.map { CatalogChange.put($0.image, inline: $0.inline, sealed: $0.sealed) } + removed.map { .remove(id: $0) }
         let (context, done) = (context, batch)
-        context.dispatcher.work {
+        context.dispatcher.work(.checkpoint) {
             do throws(CatalogFault) {
                 try context.catalog.commit(changes, mark: mark)
                 context.dispatcher.post { self.committed(done, removed, isLast) }

@@ -61,7 +61,7 @@ public final class Scrubber: @unchecked Sendable {
         guard rate > 0, !isOut, context.loop.now >= resumesAt else { return }
         isOut = true
         let (context, cursor, budget) = (context, cursor, rate)
-        context.dispatcher.work {
+        context.dispatcher.work(.background) {
             let step = Self.step(context, cursor, budget)
             context.dispatcher.post { self.done(step) }
         }

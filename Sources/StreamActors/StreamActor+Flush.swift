@@ -35,7 +35,7 @@ extension StreamActor {
             disk: context.disk, root: context.streamsDirectory, stream: id, active: active, isFirst: image.flushed == image.start,
             bytes: image.tail.slices(from: image.flushed, to: end), segmentSize: context.limits.segmentSize, syncs: context.syncs)
         let context = context
-        context.dispatcher.work {
+        context.dispatcher.work(.checkpoint) {
             do throws(Errno) {
                 let result = try flush.run()
                 context.dispatcher.post {
@@ -101,7 +101,7 @@ extension StreamActor {
         countFootprint()
         if image.flushed == image.start { return }
         let (disk, root, id) = (context.disk, context.streamsDirectory, id)
-        context.dispatcher.work { StreamFiles.remove(disk: disk, root: root, stream: id, bases: bases) }
+        context.dispatcher.work(.background) { StreamFiles.remove(disk: disk, root: root, stream: id, bases: bases) }
     }
 
     // MARK: Checkpoint

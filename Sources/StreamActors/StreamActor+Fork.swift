@@ -172,7 +172,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
         switch outcome {
         case .read(let result) where result.from < result.to:
             let (context, left) = (context, point.left)
-            context.dispatcher.work {
+            context.dispatcher.work(.search) {
                 let counted = Self.count(left, in: result.pieces)
                 context.dispatcher.post { self.counted(counted, result.to) }
             }

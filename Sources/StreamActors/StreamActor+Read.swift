@@ -251,7 +251,7 @@ extension StreamActor {
         context.loop.isolated(wait.stream) { $0.waits += 1 }
         if !isFirst { return }
         let (context, id) = (context, id)
-        context.dispatcher.work {
+        context.dispatcher.work(.read) {
             let opened = Self.open(context, id) { try meta ?? context.catalog.segment(stream: id, base: base) }
             context.dispatcher.post { context.loop.isolated(self) { $0.opened(base, opened) } }
         }
@@ -317,7 +317,7 @@ extension StreamActor {
     func readByte(before position: UInt64, _ handle: SegmentHandle, base: UInt64, _ wait: SegmentWait) {
         let (context, id) = (context, id)
         context.loop.isolated(wait.stream) { $0.waits += 1 }
-        context.dispatcher.work {
+        context.dispatcher.work(.read) {
             var byte: UInt8 = 0
             let got = withUnsafeMutableBytes(of: &byte) { try? handle.file.read(into: $0, at: Int(position - base) - 1) }
             let read = ReadByte(stream: id, position: position, byte: got == 1 ? byte : nil)

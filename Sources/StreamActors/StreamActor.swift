@@ -12,6 +12,7 @@
 // A fork holds its source's actor and reads from it (StreamActor+Read); the source stays in memory while one of its forks is.
 // Invariants: pending LSNs ascend; durableTail <= image.state.tail; tail buffer start <= image.flushed <= durableTail.
 
+import DequeModule
 import Reactor
 import StreamRules
 import StreamStore
@@ -83,6 +84,9 @@ public actor StreamActor {
     var unsavedSealed: [SegmentMeta] = []
     var countedFootprint = 0
     var lastUsed: Int64
+    /// A large body is being looked at, and these wait behind it.
+    private var isPreparing = false
+    private var behindPreparation: Deque<(command: StreamCommand, content: Content, requester: any Requester, tag: UInt32)> = []
     /// Commands of this stream and its forks that wait for one of its segments to be opened, per base.
     var openings: [UInt64: [SegmentWait]] = [:]
 
@@ -117,6 +121,13 @@ public actor StreamActor {
     /// The outcome at once, or nil when it comes later through `requester.answer`.
     func execute(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
         lastUsed = context.loop.now
+        if isPreparing, command.changesStream {
+            if behindPreparation.count >= context.limits.parkedCommands {
+                return .refused(.unavailable("too many requests wait behind a large one"))
+            }
+            behindPreparation.append((command, content.kept, requester, tag))
+            return nil
+        }
         switch life {
         case .gone: return context.registry.execute(command, content, requester, tag)?.outcome
         case .deleting, .retiring:
@@ -221,9 +232,9 @@ public actor StreamActor {
 
     /// Journals the stream's first record, for which there is room, with its first content; the answer waits for it.
     func begin(
-        _ record: CreateRecord, _ content: Content, _ messages: JSONMessages?, _ requester: any Requester, _ tag: UInt32
+        _ record: CreateRecord, _ content: StorableContent, _ requester: any Requester, _ tag: UInt32
     ) -> UInt64 {
-        let slice = messages?.count == 0 ? nil : store(content, messages)
+        let slice = store(content)
         let bytes = slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
         let lsn = context.journal.add(.create(record), stream: id, payload: bytes, block: slice?.block)
         image.take(
@@ -302,30 +313,31 @@ public actor StreamActor {
                 .appended(tail: image.state.tail, closed: true, producer: nil, stored: false, hadContent: false), requester, tag)
         case .accept: break
         }
-        var messages: JSONMessages?
-        if request.hasContent && contentType.isJSON {
-            do {
-                messages = try JSONMessages.prepare(content.bytes)
-            } catch {
-                return answer(.refused(.invalidJSON("at byte \(error.position): \(error.reason)")), requester, tag)
-            }
-            if messages!.count == 0 { return answer(.refused(.emptyJSONArray), requester, tag) }
+        let stored: StorableContent
+        switch StorableContent.make(
+            request.hasContent ? content : .none, isJSON: contentType.isJSON, threshold: context.limits.preparedBytes)
+        {
+        case .ready(.nothing) where request.hasContent: return answer(.refused(.emptyJSONArray), requester, tag)
+        case .ready(let ready): stored = ready
+        case .invalid(let fault): return answer(.refused(.invalidJSON("at byte \(fault.position): \(fault.reason)")), requester, tag)
+        case .large:
+            prepare(command, content, requester, tag)
+            return nil
         }
         let record = AppendRecord(
             position: image.state.tail, time: context.now, closes: request.closes, sequence: request.sequence,
             producer: request.producer)
-        let count = messages?.storedLength ?? content.count
         let body = RecordBody.append(record)
         switch context.journal.reserve(
-            JournalRecord.paddedLength(body, payload: count), urgent: count == 0, now: context.loop.now)
+            JournalRecord.paddedLength(body, payload: stored.count), urgent: stored.count == 0, now: context.loop.now)
         {
         case .available: break
         case .soon:
-            context.registry.parkForRoom(command, Self.stored(content, messages), requester, tag)
+            context.registry.parkForRoom(command, stored.kept, requester, tag)
             return nil
         case .none: return .refused(context.registry.noRoom)
         }
-        let slice = store(content, messages)
+        let slice = store(stored)
         let lsn = context.journal.add(
             body, stream: id, payload: slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0), block: slice?.block)
         image.take(record, added: slice?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0), lsn: lsn)
@@ -342,42 +354,61 @@ public actor StreamActor {
         return nil
     }
 
-    /// A parked append's content: prepared JSON cannot be prepared a second time, so it is kept in stored form, as the one array it came as.
-    static func stored(_ content: Content, _ messages: JSONMessages?) -> Content {
-        guard let messages else { return content.kept }
-        let block = OwnedBytes(capacity: messages.storedLength + 1)
-        let out = UnsafeMutableRawBufferPointer(start: block.base + 1, count: messages.storedLength)
-        messages.write(UnsafeRawBufferPointer(content.bytes), to: out)
-        // `[` m1,\n m2,\n → `[m1,\nm2 ]`: valid JSON with the same messages.
-        block.base.storeBytes(of: UInt8(ascii: "["), as: UInt8.self)
-        block.base.storeBytes(of: UInt8(ascii: " "), toByteOffset: messages.storedLength - 1, as: UInt8.self)
-        block.base.storeBytes(of: UInt8(ascii: "]"), toByteOffset: messages.storedLength, as: UInt8.self)
-        block.count = messages.storedLength + 1
-        return .owned(block)
+    /// Has a large body looked at by a worker; what else would change the stream meanwhile waits behind it, in order.
+    private func prepare(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+        isPreparing = true
+        waits += 1
+        context.prepare(content) { [self] prepared in
+            context.loop.isolated(self) { stream in
+                stream.isPreparing = false
+                stream.waits -= 1
+                stream.executeAnew(command, prepared, requester, tag)
+                stream.executeWaiting()
+            }
+        }
     }
 
+    private func executeAnew(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+        if let answer = context.registry.execute(command, content, requester, tag) {
+            requester.answer(answer.outcome, from: answer.stream, tag: tag)
+        }
+    }
+
+    /// A share of the commands that waited behind a large body, until one has a large body itself.
+    private func executeWaiting() {
+        var left = Self.commandsPerTurn
+        while !isPreparing, left > 0, let next = behindPreparation.popFirst() {
+            left -= 1
+            executeAnew(next.command, next.content, next.requester, next.tag)
+        }
+        if isPreparing || behindPreparation.isEmpty { return }
+        isPreparing = true
+        context.dispatcher.post { [self] in
+            context.loop.isolated(self) { stream in
+                stream.isPreparing = false
+                stream.executeWaiting()
+            }
+        }
+    }
+
+    private static let commandsPerTurn = 256
+
     /// Puts the content in stored form behind the tail, in one block; a large body's own memory becomes that block.
-    private func store(_ content: Content, _ messages: JSONMessages?) -> ByteSlice? {
-        if content.count == 0 { return nil }
+    private func store(_ content: StorableContent) -> ByteSlice? {
         let start = image.state.tail
-        if let messages {
-            if case .owned(let block) = content, messages.storedLength >= TailBuffer.adoptionThreshold {
-                let prepared = block.count
-                block.grow(to: messages.storedLength)
-                messages.writeInPlace(
-                    UnsafeMutableRawBufferPointer(start: block.base, count: block.capacity), preparedCount: prepared)
-                block.count = messages.storedLength
+        switch content {
+        case .nothing: return nil
+        case .messages(let messages, let content):
+            let bytes = UnsafeRawBufferPointer(content.bytes)
+            image.tail.append(count: messages.storedLength) { messages.write(bytes, to: $0) }
+        case .bytes(.owned(let block)), .prepared(let block):
+            if block.count >= TailBuffer.adoptionThreshold {
+                block.shrink()
                 image.tail.adopt(block)
             } else {
-                let bytes = UnsafeRawBufferPointer(content.bytes)
-                image.tail.append(count: messages.storedLength) { messages.write(bytes, to: $0) }
+                image.tail.append(block.bytes)
             }
-            return image.tail.lastSlice(from: start, to: start + UInt64(messages.storedLength))
-        }
-        if case .owned(let block) = content, block.count >= TailBuffer.adoptionThreshold {
-            image.tail.adopt(block)
-        } else {
-            image.tail.append(UnsafeRawBufferPointer(content.bytes))
+        case .bytes(let content): image.tail.append(UnsafeRawBufferPointer(content.bytes))
         }
         return image.tail.lastSlice(from: start, to: start + UInt64(content.count))
     }
@@ -669,6 +700,7 @@ public actor StreamActor {
         followers = 0
         openings = [:]
         afterFlush = []
+        behindPreparation = []
     }
 
     /// Someone still answers readers of this stream: it stays in memory until `release`.

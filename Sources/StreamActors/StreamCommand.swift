@@ -22,6 +22,14 @@ public struct StreamCommand: Sendable {
     /// The byte before the fork offset, once it has been read.
     var byte: ReadByte?
 
+    /// It may change the stream, so that its order among others matters.
+    var changesStream: Bool {
+        switch action {
+        case .create, .append, .delete: true
+        case .read, .metadata: false
+        }
+    }
+
     public init(name: [UInt8], action: Action, condition: StreamCondition = .none) {
         self.name = name
         self.action = action
@@ -38,18 +46,22 @@ public enum Content: @unchecked Sendable {
     /// Bytes in the receive buffer; may be changed in place.
     case borrowed(UnsafeMutableRawBufferPointer)
     case owned(OwnedBytes)
+    /// JSON that has been looked at.
+    case prepared(PreparedJSON)
 
+    /// For a prepared body: not 0, however few messages it has.
     public var count: Int {
         switch self {
         case .none: 0
         case .borrowed(let bytes): bytes.count
         case .owned(let block): block.count
+        case .prepared(let prepared): max(1, prepared.stored?.count ?? 0)
         }
     }
 
     var bytes: UnsafeMutableRawBufferPointer {
         switch self {
-        case .none: UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        case .none, .prepared: UnsafeMutableRawBufferPointer(start: nil, count: 0)
         case .borrowed(let bytes): bytes
         case .owned(let block): UnsafeMutableRawBufferPointer(start: block.base, count: block.count)
         }

@@ -7,6 +7,7 @@
 //
 // @unchecked Sendable: confined to the reactor, like `StreamContext`.
 
+import DequeModule
 import Reactor
 import StreamRules
 import StreamStore
@@ -19,7 +20,7 @@ public struct Answer: Sendable {
 public final class StreamRegistry: @unchecked Sendable {
     private struct Parked: Sendable {
         let command: StreamCommand
-        let content: Content
+        var content: Content
         let requester: any Requester
         let tag: UInt32
 
@@ -36,13 +37,17 @@ public final class StreamRegistry: @unchecked Sendable {
         var isAbsent = false
         /// Names whose first command waits for this one.
         var forks: [[UInt8]] = []
+        /// The large body of its first command is being looked at.
+        var isPreparing = false
     }
 
     public let context: StreamContext
     private var table = NameTable<StreamActor>()
     private var lookups = NameTable<Lookup>()
     private var lookupQueue: [[UInt8]] = []
-    private var roomWaiters: [Parked] = []
+    private var roomWaiters: Deque<Parked> = []
+    /// The one that is being tried again.
+    private var retrying: Parked?
     private var roomWaiterBytes = 0
     private var parkedCount = 0
     public private(set) var nextStreamID: UInt64
@@ -147,7 +152,7 @@ public final class StreamRegistry: @unchecked Sendable {
         let names = lookupQueue
         lookupQueue = []
         let (context, removals) = (context, context.removals)
-        context.dispatcher.work {
+        context.dispatcher.work(.read) {
             let found = names.map { name in Result { try Self.chain(name, context.catalog) } }
             context.dispatcher.post { self.finishLookups(names, found, removals) }
         }
@@ -163,7 +168,7 @@ public final class StreamRegistry: @unchecked Sendable {
     }
 
     private func finishLookups(_ names: [[UInt8]], _ found: [Result<[StreamImage], any Error>], _ removals: Int) {
-        for (name, result) in zip(names, found) {
+        for (name, result) in zip(names, found) where lookups[name]?.isPreparing != true {
             var failure: String?
             switch result {
             case .success(let chain):
@@ -220,10 +225,37 @@ public final class StreamRegistry: @unchecked Sendable {
                     lookups[source, default: Lookup()].forks.append(name)
                 }
                 return
+            } else if prepares(parked) {
+                parkedCount += waiting.count - index
+                let isNew = lookups[name] == nil
+                lookups[name, default: Lookup()].waiting.insert(contentsOf: waiting[index...], at: 0)
+                lookups[name]!.isPreparing = true
+                prepareFirst(name, parked.content, isQueued: !isNew)
+                return
             } else {
                 answer = executeOnAbsent(parked)
             }
             if let answer { parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag) }
+        }
+    }
+
+    /// Whether a create has a large body that a worker has to look at first.
+    private func prepares(_ parked: Parked) -> Bool {
+        guard case .create(let request) = parked.command.action, parked.content.count >= context.limits.preparedBytes else { return false }
+        if case .prepared = parked.content { return false }
+        if let type = request.contentType { return type.isJSON }
+        return parked.forkSource.flatMap { table[$0] }?.contentType.isJSON ?? false
+    }
+
+    /// The other commands for the name wait meanwhile, as they do for a look-up.
+    private func prepareFirst(_ name: [UInt8], _ content: Content, isQueued: Bool) {
+        context.prepare(content) { [self] prepared in
+            guard lookups[name] != nil else { return }
+            lookups[name]!.isPreparing = false
+            if !lookups[name]!.waiting.isEmpty { lookups[name]!.waiting[0].content = prepared }
+            // The name is looked up anew: much may have happened.
+            lookupQueue.append(name)
+            startLookups()
         }
     }
 
@@ -252,24 +284,23 @@ public final class StreamRegistry: @unchecked Sendable {
         }
         // No stream of this name exists, so that no condition holds.
         if parked.command.condition != .none { return refuse(.conditionFailed, because: source, parked) }
-        var messages: JSONMessages?
-        if type.isJSON, parked.content.count > 0 {
-            do {
-                messages = try JSONMessages.prepare(parked.content.bytes)
-            } catch {
-                return refuse(.invalidJSON("at byte \(error.position): \(error.reason)"), because: source, parked)
-            }
+        let stored: StorableContent
+        switch StorableContent.make(parked.content, isJSON: type.isJSON, threshold: .max) {
+        case .ready(.prepared) where !type.isJSON:
+            // Its source has become another stream while it waited.
+            return Answer(outcome: .refused(.unavailable("the source of the fork has just been replaced")), stream: nil)
+        case .ready(let ready): stored = ready
+        case .invalid(let fault): return refuse(.invalidJSON("at byte \(fault.position): \(fault.reason)"), because: source, parked)
+        case .large: preconditionFailure("no body is larger than the threshold")
         }
         let record = CreateRecord(
             name: parked.command.name,
             configuration: StreamConfiguration(contentType: type, expiry: expiry, chunkSize: chunkSize), time: context.now,
             closed: request.closed, origin: origin)
-        let count = messages?.storedLength ?? parked.content.count
-        switch context.journal.reserve(JournalRecord.paddedLength(.create(record), payload: count), now: context.loop.now) {
+        switch context.journal.reserve(JournalRecord.paddedLength(.create(record), payload: stored.count), now: context.loop.now) {
         case .available: break
         case .soon:
-            parkForRoom(
-                parked.command, messages?.count == 0 ? .none : StreamActor.stored(parked.content, messages), parked.requester, parked.tag)
+            parkForRoom(parked.command, stored.kept, parked.requester, parked.tag)
             return nil
         case .none: return Answer(outcome: .refused(noRoom), stream: nil)
         }
@@ -277,7 +308,7 @@ public final class StreamRegistry: @unchecked Sendable {
         nextStreamID += 1
         streamCount += 1
         let stream = make(StreamImage(id: id, lsn: 0, record: record), life: .creating, source: source)
-        let lsn = context.loop.isolated(stream) { $0.begin(record, parked.content, messages, parked.requester, parked.tag) }
+        let lsn = context.loop.isolated(stream) { $0.begin(record, stored, parked.requester, parked.tag) }
         if let source { context.loop.isolated(source) { $0.forkBegan(lsn) } }
         return nil
     }
@@ -305,7 +336,7 @@ public final class StreamRegistry: @unchecked Sendable {
     public func sweepLeftovers(_ then: @escaping @Sendable (Int) -> Void = { _ in }) {
         let (context, firstNew, replayed) = (context, nextStreamID, replayedIDs)
         replayedIDs = []
-        context.dispatcher.work {
+        context.dispatcher.work(.background) {
             let removed = try? StreamFiles.sweep(disk: context.disk, root: context.streamsDirectory) { id in
                 try id >= firstNew || replayed.contains(id) || context.catalog.image(id: id) != nil
             }
@@ -316,23 +347,34 @@ public final class StreamRegistry: @unchecked Sendable {
     // MARK: Room in the journal
 
     func parkForRoom(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
+        let parked = Parked(command: command, content: content, requester: requester, tag: tag)
+        if let first = retrying, first.requester === requester, first.tag == tag {
+            // There is still no room for it: it stays the first, and the others behind it are not asked.
+            roomWaiters.prepend(parked)
+            roomWaiterBytes += content.count
+            retrying = nil
+            return
+        }
         if roomWaiterBytes + content.count > context.limits.parkedBytes || roomWaiters.count >= context.limits.parkedCommands {
             requester.answer(.refused(.unavailable("too much waits for room in the journal")), from: nil, tag: tag)
             return
         }
         roomWaiterBytes += content.count
-        roomWaiters.append(Parked(command: command, content: content, requester: requester, tag: tag))
+        roomWaiters.append(parked)
     }
 
+    /// Room has come: who waits gets on, in order, up to the first for whom it is not enough.
     private func retryForRoom() {
-        if roomWaiters.isEmpty { return }
-        let waiting = roomWaiters
-        roomWaiters = []
-        roomWaiterBytes = 0
-        for parked in waiting {
-            if let answer = execute(parked.command, parked.content, parked.requester, parked.tag) {
-                parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag)
-            }
+        if retrying != nil { return }
+        var left = roomWaiters.count
+        while left > 0, let parked = roomWaiters.popFirst() {
+            left -= 1
+            roomWaiterBytes -= parked.content.count
+            retrying = parked
+            let answer = execute(parked.command, parked.content, parked.requester, parked.tag)
+            if retrying == nil { return }
+            retrying = nil
+            if let answer { parked.requester.answer(answer.outcome, from: answer.stream, tag: parked.tag) }
         }
     }
 
@@ -370,7 +412,7 @@ public final class StreamRegistry: @unchecked Sendable {
         if reaping { return }
         reaping = true
         let (context, now, after) = (context, max(context.now, context.calendar), reaperCursor)
-        context.dispatcher.work {
+        context.dispatcher.work(.background) {
             let due = (try? context.catalog.due(before: now, after: after, limit: 256)) ?? []
             context.dispatcher.post { self.expire(due) }
         }

@@ -27,6 +27,9 @@ public struct ChunkRule: Sendable, Equatable {
         return start
     }
 
+    /// Takes a cut that was found in another way.
+    public mutating func cut(at position: UInt64) { lastCut = position }
+
     /// Whether atoms up to `end` fit into the open chunk, so that no cut is made.
     public func fits(_ end: UInt64) -> Bool { end - lastCut <= size }
 }

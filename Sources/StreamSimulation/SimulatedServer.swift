@@ -56,6 +56,7 @@ public struct SimulatedLimits: Sendable {
         journal.smallestFile = dice.pick([8_192, 16_384])
         journal.urgentRoom = dice.pick([128, 512])
         store.journalSize = journal.smallestFile * dice.number(2, 5)
+        store.preparedBytes = dice.pick([1, 24, 1 << 16])
     }
 }
 

@@ -18,7 +18,7 @@ public final class SimulatedThreads: Dispatcher, JournalLane, @unchecked Sendabl
 
     public init() {}
 
-    public func work(_ job: @escaping Job) { if !isClosed { workers.append(job) } }
+    public func work(_ lane: WorkLane, _ job: @escaping Job) { if !isClosed { workers.append(job) } }
     public func run(_ job: @escaping Job) { if !isClosed { journal.append(job) } }
     public func post(_ job: @escaping Job) { if !isClosed { reactor.append(job) } }
 

@@ -283,7 +283,7 @@ public final class Journal: @unchecked Sendable {
         nextNumber += 1
         let recycling = size == fileSize && !recyclable.isEmpty ? recyclable.removeFirst() : nil
         let (disk, directory, syncs, dispatcher) = (disk, directory, syncs, dispatcher)
-        dispatcher.work { [self] in
+        dispatcher.work(.journal) { [self] in
             if let discarded { try? disk.unlink(directory + "/" + JournalFile.name(discarded.number)) }
             do throws(Errno) {
                 let prepared = try Self.prepare(
@@ -379,7 +379,7 @@ public final class Journal: @unchecked Sendable {
     private func remove(_ numbers: [UInt64], _ file: (any DiskFile)? = nil) {
         if numbers.isEmpty { return }
         let (disk, directory) = (disk, directory)
-        dispatcher.work {
+        dispatcher.work(.journal) {
             for number in numbers { try? disk.unlink(directory + "/" + JournalFile.name(number)) }
             withExtendedLifetime(file) {}
         }

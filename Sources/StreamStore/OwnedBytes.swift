@@ -46,5 +46,12 @@ public final class OwnedBytes: @unchecked Sendable {
         self.capacity = capacity
     }
 
+    /// Gives back what is not in use, where that is much; for the creator, before anyone else has the block.
+    public func shrink() {
+        guard capacity > 4096, capacity - count > count / 4, let smaller = realloc(base, max(count, 1)) else { return }
+        base = smaller
+        capacity = max(count, 1)
+    }
+
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 }

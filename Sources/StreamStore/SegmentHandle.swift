@@ -19,7 +19,7 @@ public final class SegmentHandle: Sendable {
 
     deinit {
         let file = file
-        dispatcher.work { _ = file }
+        dispatcher.work(.background) { _ = file }
     }
 }
 

@@ -2,6 +2,7 @@
 //
 // Replay and the live actor take an append through the same function (`take`), so they cannot disagree about tails and cuts.
 
+import Glibc
 import StreamRules
 
 public struct StreamImage: Sendable {
@@ -87,12 +88,7 @@ public struct StreamImage: Sendable {
         let end = start + UInt64(added.count)
         if !state.chunks.fits(end) {
             if configuration.contentType.isJSON {
-                var message = start
-                for boundary in StoredJSON.boundaries(added) {
-                    let next = start + UInt64(boundary)
-                    if let cut = state.chunks.add(from: message, to: next) { add(cut) }
-                    message = next
-                }
+                cutMessages(added, from: start)
             } else if let cut = state.chunks.add(from: start, to: end) {
                 add(cut)
             }
@@ -100,6 +96,25 @@ public struct StreamImage: Sendable {
         state.apply(count: UInt64(added.count), closes: record.closes, sequence: record.sequence, producer: record.producer)
         renewedUntil = max(renewedUntil, record.time)
         appliedLSN = lsn
+    }
+
+    /// The cuts that adding message after message would make (`ChunkRule`), found from the ends of the chunks: the work grows with the number of
+    /// chunks, and not with that of messages.
+    private mutating func cutMessages(_ added: UnsafeRawBufferPointer, from start: UInt64) {
+        let end = start + UInt64(added.count)
+        while !state.chunks.fits(end) {
+            let full = state.chunks.lastCut + state.chunks.size
+            // The last message that fits ends here, if one does; else the first one is larger than a chunk.
+            var cut = full < start ? start : StoredJSON.lastBoundary(added, upTo: Int(full - start)).map { start + UInt64($0) } ?? start
+            if cut <= state.chunks.lastCut {
+                guard let next = StoredJSON.firstBoundary(added, behind: Int(max(full, start) - start)) else { return }
+                cut = start + UInt64(next)
+            }
+            // At the end nothing follows yet that would have to be in another chunk.
+            if cut >= end { return }
+            state.chunks.cut(at: cut)
+            add(cut)
+        }
     }
 
     private mutating func add(_ cut: UInt64) {
@@ -139,6 +154,19 @@ public struct StreamImage: Sendable {
 public enum StoredJSON {
     /// The ends of the messages in a range of stored form that begins at a boundary.
     public static func boundaries(_ bytes: UnsafeRawBufferPointer) -> BoundarySequence { BoundarySequence(bytes: bytes) }
+
+    /// The last message's end at or before `position`; nil: there is none behind the start.
+    static func lastBoundary(_ bytes: UnsafeRawBufferPointer, upTo position: Int) -> Int? {
+        let count = min(position, bytes.count)
+        return count > 0 ? bytes[..<count].lastIndex(of: 0x0A).map { $0 + 1 } : nil
+    }
+
+    /// The first message's end behind `position`.
+    static func firstBoundary(_ bytes: UnsafeRawBufferPointer, behind position: Int) -> Int? {
+        guard position < bytes.count, let base = bytes.baseAddress, let found = memchr(base + position, 0x0A, bytes.count - position)
+        else { return nil }
+        return UnsafeRawPointer(found) - base + 1
+    }
 
     public struct BoundarySequence: Sequence, IteratorProtocol {
         let bytes: UnsafeRawBufferPointer

@@ -306,7 +306,10 @@ def slow_tokens(run):
         return client.answer().status
 
     def chunked():
-        return over_http1("chunked", {"Transfer-Encoding": "chunked"}, lambda token, last: b"4\r\n" + token + b"\r\n" + (b"0\r\n\r\n" if last else b""))
+        def chunk(token, last):
+            return b"4\r\n" + token + b"\r\n" + (b"0\r\n\r\n" if last else b"")
+
+        return over_http1("chunked", {"Transfer-Encoding": "chunked"}, chunk)
 
     def counted():
         return over_http1("counted", {"Content-Length": 4 * tokens}, lambda token, last: token)

@@ -29,7 +29,8 @@ def fill_up(run, name):
 def full_disk(run):
     """A data directory of 64 MB that fills, and writers who go on appending to it.
 
-    An append that does not fit is answered 507 with Retry-After, and the log says so. What is stored is read as before. Deleting works, and makes room.
+    An append that does not fit is answered 507 with Retry-After, and the log says so. What is stored is read as before. Deleting works, and
+    makes room.
     """
     stored, refusal = fill_up(run, "large")
     if not run.check(refusal is not None, "200 MB fit into 64 MB"):

@@ -64,13 +64,18 @@ SCENARIOS = []
 def scenario(rows=(), rss=400, flags=(), descriptors=None, setting=None, longest=None, disk=None):
     """Registers a scenario.
 
-    rows: the rows of the table of faults that it covers. rss: the bound for VmHWM in MB, or two, the second with --short. flags: of the server. descriptors: the server's
-    RLIMIT_NOFILE. setting: one that the server must know. longest: other bounds than LONGEST_BOUND for kinds of waits, such as {"tls": 300};
-    such a kind has no bound for p99. disk: the size of the file system that holds the data, in MB.
+    rows         the rows of the table of faults that it covers
+    rss          the bound for VmHWM in MB; or two, the second with --short
+    flags        of the server
+    descriptors  the server's RLIMIT_NOFILE
+    setting      one that the server must know
+    longest      other bounds than LONGEST_BOUND for kinds of waits, such as {"tls": 300}; such a kind has no bound for p99
+    disk         the size of the file system that holds the data, in MB
     """
 
     def register(function):
-        SCENARIOS.append(Scenario(function, tuple(rows), rss if isinstance(rss, tuple) else (rss, rss), tuple(flags), descriptors, setting, longest or {}, disk))
+        bounds = rss if isinstance(rss, tuple) else (rss, rss)
+        SCENARIOS.append(Scenario(function, tuple(rows), bounds, tuple(flags), descriptors, setting, longest or {}, disk))
         return function
 
     return register

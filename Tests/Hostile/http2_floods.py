@@ -11,6 +11,11 @@ MIB = 1 << 20
 READ = request_block(b"GET", b"/v1/stream/innocent/read?offset=-1")
 
 
+def get(stream, block=READ):
+    """A whole GET on a stream."""
+    return frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
+
+
 def flood(run, pieces, seconds):
     """Sends the pieces that `pieces(turn)` gives, on a connection that reads nothing, and again on a new one when it is closed. Returns how often
     the server has closed, and the error codes of its GOAWAYs."""
@@ -44,9 +49,8 @@ def http2_rapid_reset(run):
     """
 
     def pieces(turn):
-        first = 1 + 200 * turn
-        return b"".join(
-            frame(HEADERS, END_HEADERS | END_STREAM, stream, READ) + frame(RST_STREAM, 0, stream, b"\0\0\0\x08") for stream in range(first, first + 200, 2))
+        streams = range(1 + 200 * turn, 201 + 200 * turn, 2)
+        return b"".join(get(stream) + frame(RST_STREAM, 0, stream, b"\0\0\0\x08") for stream in streams)
 
     with run.beside():
         closed, codes = flood(run, pieces, run.choose(6, 2))
@@ -61,9 +65,8 @@ def http2_made_resets(run):
     """
 
     def pieces(turn):
-        first = 1 + 200 * turn
-        return b"".join(
-            frame(HEADERS, END_HEADERS | END_STREAM, stream, READ) + frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\0") for stream in range(first, first + 200, 2))
+        streams = range(1 + 200 * turn, 201 + 200 * turn, 2)
+        return b"".join(get(stream) + frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\0") for stream in streams)
 
     with run.beside():
         closed, _ = flood(run, pieces, run.choose(4, 2))
@@ -111,8 +114,8 @@ def http2_header_bomb(run):
     Each connection ends early.
     """
     plain = request_block(b"GET", b"/v1/stream/innocent/read?offset=-1")
-    first = frame(HEADERS, END_HEADERS | END_STREAM, 1, plain + remembered(b"x", b"y" * 4000))
-    bomb = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, stream, plain + indexed(FIRST_DYNAMIC) * 60) for stream in range(3, 483, 2))
+    first = get(1, plain + remembered(b"x", b"y" * 4000))
+    bomb = b"".join(get(stream, plain + indexed(FIRST_DYNAMIC) * 60) for stream in range(3, 483, 2))
     with run.beside():
         for _ in range(run.choose(4, 1)):
             peers = [run.peer() for _ in range(10)]
@@ -164,7 +167,7 @@ def http2_window_zero(run):
     with run.beside():
         peers = [run.peer(setting(INITIAL_WINDOW_SIZE, index % 2)) for index in range(count)]
         for peer in peers:
-            peer.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, stream, request) for stream in range(1, 401, 2)))
+            peer.send(b"".join(get(stream, request) for stream in range(1, 401, 2)))
         limit = time.monotonic() + run.choose(5, 1)
         stream = 1
         while time.monotonic() < limit:
@@ -211,9 +214,9 @@ def http2_event_readers(run):
     block = request_block(b"GET", b"/v1/stream/lines?offset=now&live=sse")
     for _ in range(10):
         peer = run.peer(setting(INITIAL_WINDOW_SIZE, 0), receive=16384)
-        peer.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, stream, block) for stream in range(1, 21, 2)))
+        peer.send(b"".join(get(stream, block) for stream in range(1, 21, 2)))
     eager = run.peer(setting(INITIAL_WINDOW_SIZE, (1 << 31) - 1))
-    eager.send(frame(WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")) + frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+    eager.send(frame(WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")) + get(1, block))
     run.check(eager.status(1) == 200, "a reader of events over HTTP/2 is refused")
     lines = [0]
 
@@ -241,7 +244,7 @@ class SharedReader(TakingReader):
 
     def __init__(self, run, body):
         requests = b"".join(
-            frame(HEADERS, END_HEADERS | END_STREAM, stream, request_block(b"GET", b"/v1/stream/large?offset=-1", b"https"))
+            get(stream, request_block(b"GET", b"/v1/stream/large?offset=-1", b"https"))
             for stream in range(1, 121, 2))
         windows = frame(SETTINGS, payload=setting(INITIAL_WINDOW_SIZE, (1 << 31) - 1)) + frame(WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big"))
         super().__init__(run, PREFACE + windows + requests, "h2")

@@ -28,10 +28,10 @@ final class HeldJobs: Dispatcher, JournalLane, @unchecked Sendable {
 
     init(_ loop: EventLoop) { self.loop = loop }
 
-    func work(_ job: @escaping @Sendable () -> Void) {
+    func work(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void) {
         if isHeld { held.append(job) } else { loop.post(job) }
     }
-    func run(_ job: @escaping @Sendable () -> Void) { work(job) }
+    func run(_ job: @escaping @Sendable () -> Void) { work(.journal, job) }
     func post(_ job: @escaping @Sendable () -> Void) { loop.post(job) }
 
     func release() {
