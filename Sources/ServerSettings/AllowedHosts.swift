@@ -2,18 +2,22 @@
 
 /// Hosts that requests may name; without an entry, all.
 public struct AllowedHosts: Sendable, Equatable {
-    /// Names in lower case, without port; `*.name` for all names below it; `address` for every literal address.
+    /// `*` alone for all; names in lower case, without port; `*.name` for all names below it; `address` for every literal address.
     public let texts: [String]
     private let names: [[UInt8]]
     private let suffixes: [[UInt8]]
     private let allowsAddresses: Bool
 
-    static let expected = "a host name, *.name for all names below it, or address for every literal address"
+    static let expected = "* alone for all, or a host name, *.name for all names below it, or address for every literal address"
 
     /// All.
     public init() { (texts, names, suffixes, allowsAddresses) = ([], [], [], false) }
 
     public init(_ texts: [String]) throws(ValueFault) {
+        if texts == ["*"] {
+            (self.texts, names, suffixes, allowsAddresses) = (texts, [], [], false)
+            return
+        }
         var names: [[UInt8]] = []
         var suffixes: [[UInt8]] = []
         var allowsAddresses = false
@@ -35,7 +39,7 @@ public struct AllowedHosts: Sendable, Equatable {
         self.allowsAddresses = allowsAddresses
     }
 
-    public var allowsAll: Bool { texts.isEmpty }
+    public var allowsAll: Bool { texts.isEmpty || texts == ["*"] }
 
     /// - Parameter authority: of a request: a host, with or without a port.
     public func allow(_ authority: UnsafeRawBufferPointer) -> Bool {

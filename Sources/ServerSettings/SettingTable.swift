@@ -47,7 +47,7 @@ extension SettingKey {
     ).onReload
     static let allowedHosts = list(
         "allowed-hosts", \.allowedHosts, .network, "HOST", [], dev: ["localhost", "*.localhost", "address"],
-        allowed: "host names, *.name, address (every literal address); none: all",
+        allowed: "host names, *.name, address (every literal address); * or none: all",
         "Hosts that requests may name; others are answered 421.",
         read: { texts throws(ValueFault) in try AllowedHosts(texts) }, write: { $0.texts }
     ).onReload

@@ -4,6 +4,8 @@
 //
 // Damage is kept in memory for as long as the stream lives: reads of that range are refused, everything else goes on. What a scrub has not
 // come to yet is served as it is; a checksum per read would cost every reader what one pass costs once.
+// Damage is what the disk says: an error of reading, a file that is missing or short, a checksum that does not match. A process that is short of
+// descriptors or memory has seen nothing; it looks again at the same place a little later.
 // Invariant: at most one job is out, and it reads at most `rate` bytes.
 //
 // @unchecked Sendable: confined to the reactor, like `StreamContext`; a job has its own copy of the cursor.
@@ -36,6 +38,8 @@ public final class Scrubber: @unchecked Sendable {
         var findings: [Finding] = []
         var bytes = 0
         var isComplete = false
+        /// Why it could not look.
+        var obstacle: String?
     }
 
     private let context: StreamContext
@@ -49,6 +53,9 @@ public final class Scrubber: @unchecked Sendable {
     /// Bytes read and passes made, for the log and for tests.
     public private(set) var bytes = 0
     public private(set) var passes = 0
+    private var obstacleToldAt: Int64?
+    private static let obstaclePause: Int64 = 10_000
+    private static let obstacleTold: Int64 = 600_000
 
     public init(context: StreamContext, rate: Int, pause: Int64) {
         self.context = context
@@ -72,12 +79,16 @@ public final class Scrubber: @unchecked Sendable {
         bytes += step.bytes
         cursor = step.cursor
         for finding in step.findings where !context.deletedIDs.contains(finding.stream) {
-            var ranges = context.damaged[finding.stream] ?? []
-            if ranges.contains(finding.range) { continue }
-            ranges.append(finding.range)
-            context.damaged[finding.stream] = ranges
+            guard context.noteDamage(of: finding.stream, finding.range) else { continue }
             context.onDamage(
                 finding.name, "bytes \(finding.range.lowerBound) to \(finding.range.upperBound) are damaged: \(finding.what)")
+        }
+        if let obstacle = step.obstacle {
+            resumesAt = context.loop.now + Self.obstaclePause
+            if obstacleToldAt.map({ context.loop.now - $0 >= Self.obstacleTold }) ?? true {
+                obstacleToldAt = context.loop.now
+                context.onNote("the scrub cannot go on for the moment: \(obstacle)")
+            }
         }
         if step.isComplete {
             passes += 1
@@ -90,7 +101,14 @@ public final class Scrubber: @unchecked Sendable {
     private static func step(_ context: StreamContext, _ cursor: Cursor, _ budget: Int) -> Step {
         var step = Step(cursor: cursor)
         while step.bytes < budget {
-            guard let segment = try? context.catalog.nextSegment(after: step.cursor.stream, step.cursor.base) else {
+            let next: (stream: UInt64, meta: SegmentMeta)?
+            do throws(CatalogFault) {
+                next = try context.catalog.nextSegment(after: step.cursor.stream, step.cursor.base)
+            } catch {
+                step.obstacle = "\(error)"
+                return step
+            }
+            guard let segment = next else {
                 step.isComplete = true
                 return step
             }
@@ -102,6 +120,9 @@ public final class Scrubber: @unchecked Sendable {
                 context.streamsDirectory + "/" + SegmentFile.directory(stream: segment.stream) + "/"
                 + SegmentFile.name(base: segment.meta.base)
             switch scan(context, path, segment.meta, step.cursor.block, blocks) {
+            case .unknown(let what):
+                step.obstacle = "\(path): \(what)"
+                return step
             case .damaged(let at, let what):
                 // The stream may have ended meanwhile, and its file with it.
                 let now = try? context.catalog.segment(stream: segment.stream, base: segment.meta.base)
@@ -143,7 +164,7 @@ public final class Scrubber: @unchecked Sendable {
             }
             return outcome
         } catch {
-            return .damaged(at: block * SegmentMeta.blockLength, what: "it cannot be opened: \(error.text)")
+            return SegmentScan.judge(error, at: block * SegmentMeta.blockLength, doing: "opened")
         }
     }
 }

@@ -92,6 +92,21 @@ public final class StreamContext: @unchecked Sendable {
     var calendar: Int64 { clock.calendar(wall: loop.wallNow, loop.now) }
     var clockReading: ExpiryClock.Reading { clock.reading(wall: loop.wallNow, loop.now) }
 
+    /// Remembers bytes that are not what was written, ascending and joined; false: that was known.
+    func noteDamage(of stream: UInt64, _ range: Range<UInt64>) -> Bool {
+        var ranges = damaged[stream] ?? []
+        if ranges.contains(where: { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }) { return false }
+        var joined = range
+        ranges.removeAll { other in
+            guard other.lowerBound <= joined.upperBound, joined.lowerBound <= other.upperBound else { return false }
+            joined = min(other.lowerBound, joined.lowerBound)..<max(other.upperBound, joined.upperBound)
+            return true
+        }
+        ranges.insert(joined, at: ranges.firstIndex { $0.lowerBound > joined.lowerBound } ?? ranges.count)
+        damaged[stream] = ranges
+        return true
+    }
+
     /// Compares the clocks; by how much the wall clock has jumped.
     func observeClock() -> Int64? {
         guard let jump = clock.observe(wall: loop.wallNow, loop.now) else { return nil }

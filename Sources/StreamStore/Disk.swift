@@ -20,10 +20,13 @@ public protocol DiskFile: AnyObject, Sendable {
     var alignment: Int { get }
     /// The kernel's descriptor, where the file has one (for sendfile).
     var descriptor: Int32? { get }
+    /// What is about to be read: the disk may begin now.
+    func willRead(at offset: Int, count: Int)
 }
 
 extension DiskFile {
     public var alignment: Int { 8 }
+    public func willRead(at offset: Int, count: Int) {}
 
     /// Writes an array.
     public func write(_ bytes: [UInt8], at offset: Int) throws(Errno) {
@@ -91,6 +94,10 @@ final class SystemFile: DiskFile {
     func syncData() throws(Errno) {
         defer { withExtendedLifetime(self) {} }
         try FileCalls.syncData(owned.number)
+    }
+    func willRead(at offset: Int, count: Int) {
+        defer { withExtendedLifetime(self) {} }
+        FileCalls.advise(owned.number, offset: offset, count: count, willNeed: true)
     }
     func allocate(size: Int) throws(Errno) {
         defer { withExtendedLifetime(self) {} }

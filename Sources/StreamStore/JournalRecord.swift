@@ -207,24 +207,36 @@ public enum JournalRecord {
         }
     }
 
-    /// Decodes the record at the beginning of `bytes`; nil when there is none that is whole and undamaged.
-    public static func decode(_ bytes: UnsafeRawBufferPointer) -> View? {
-        guard bytes.count >= headerLength else { return nil }
+    /// What stands at the beginning of some bytes.
+    public enum Decoded {
+        case record(View)
+        /// A record that was written whole, its checksums say, by a server that knows more kinds or versions than this one.
+        case newer(lsn: UInt64, kind: UInt8, version: UInt8)
+        /// No record, or one that is cut off or damaged.
+        case none
+
+        /// The record that this server knows.
+        var record: View? { if case .record(let view) = self { view } else { nil } }
+    }
+
+    public static func decode(_ bytes: UnsafeRawBufferPointer) -> Decoded {
+        guard bytes.count >= headerLength else { return .none }
         func load<Value: FixedWidthInteger>(_ offset: Int, _ type: Value.Type) -> Value {
             Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
         }
         let length = Int(load(4, UInt32.self))
         let metadataLength = Int(load(28, UInt32.self))
         guard length >= headerLength, length <= bytes.count, metadataLength <= length - headerLength,
-            Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[4..<headerLength + metadataLength])) == load(0, UInt32.self),
-            load(25, UInt8.self) == version, let kind = Kind(rawValue: load(24, UInt8.self))
-        else { return nil }
+            Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[4..<headerLength + metadataLength])) == load(0, UInt32.self)
+        else { return .none }
         let payload = UnsafeRawBufferPointer(rebasing: bytes[headerLength + metadataLength..<length])
-        guard Checksum.of(payload) == load(32, UInt32.self) else { return nil }
+        guard Checksum.of(payload) == load(32, UInt32.self) else { return .none }
+        let newer = Decoded.newer(lsn: load(8, UInt64.self), kind: load(24, UInt8.self), version: load(25, UInt8.self))
+        guard load(25, UInt8.self) == version, let kind = Kind(rawValue: load(24, UInt8.self)) else { return newer }
         var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[headerLength..<headerLength + metadataLength]))
-        guard let body = try? decodeBody(kind, &reader), reader.remaining == 0 else { return nil }
-        return View(
-            lsn: load(8, UInt64.self), stream: load(16, UInt64.self), body: body, payload: payload, paddedLength: (length + 7) & ~7)
+        guard let body = try? decodeBody(kind, &reader), reader.remaining == 0 else { return newer }
+        return .record(
+            View(lsn: load(8, UInt64.self), stream: load(16, UInt64.self), body: body, payload: payload, paddedLength: (length + 7) & ~7))
     }
 
     private static func decodeBody(_ kind: Kind, _ reader: inout ByteReader) throws(CodingFault) -> RecordBody {

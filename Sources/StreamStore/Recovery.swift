@@ -46,7 +46,7 @@ public struct Recovery {
 
     private var streams: [UInt64: Replayed] = [:]
     private var deleted: [UInt64: Replayed] = [:]
-    /// The file that is read; its memory is the next one's, because the kernel clears what is new.
+    /// Of the window in which the files are read.
     private var memory = OwnedBytes(capacity: 0)
     /// Streams that neither the catalog nor the journal knows: deleted, and the deletion checkpointed already.
     private var unknown: Set<UInt64> = []
@@ -91,17 +91,14 @@ public struct Recovery {
     private mutating func read(_ number: UInt64, lastBatch: inout UInt64?, lastLSN: inout UInt64?) throws {
         let name = JournalFile.name(number)
         let file = try disk.open(directory + "/" + name, .readOnly)
-        let size = try file.size()
-        if memory.capacity < size { memory = OwnedBytes(capacity: size) }
-        let memory = memory
-        defer { withExtendedLifetime(memory) {} }
-        memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
-        result.bytesRead += memory.count
-        let bytes = memory.bytes
+        var window = try JournalWindow(file, memory)
+        let size = window.size
+        result.bytesRead += size
+        let head = try window.bytes(from: 0, atLeast: FileCalls.directBlock + JournalFile.batchHeaderLength)
         // Without a header it is the first batch's.
         var salt: UInt64?
         var alignment = 8
-        switch JournalFile.decodeHeader(bytes) {
+        switch JournalFile.decodeHeader(head) {
         case .newer(let version):
             throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
         case .damaged:
@@ -111,8 +108,8 @@ public struct Recovery {
             salt = itsSalt
             alignment = itsAlignment
             if found != number {
-                if let batch = laterBatch(
-                    in: bytes, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
+                if let batch = try laterBatch(
+                    in: &window, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
                 {
                     throw RecoveryFault(
                         "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?"
@@ -122,23 +119,22 @@ public struct Recovery {
             }
         }
         // Without a header the first batch says it by where it is.
-        if salt == nil, bytes.count > JournalFile.headerLength,
-            JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[JournalFile.headerLength...])) == nil
-        {
+        let start = try window.bytes(from: JournalFile.headerLength, atLeast: JournalFile.batchHeaderLength)
+        if salt == nil, !start.isEmpty, JournalFile.BatchHeader.decode(start) == nil {
             alignment = FileCalls.directBlock
         }
         let first = JournalFile.firstBatch(alignment: alignment)
         var offset = first
         var fileLastLSN = lastLSN ?? 0
         reading: while true {
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[min(offset, bytes.count)...])
+            let rest = try window.bytes(from: offset, atLeast: JournalFile.batchHeaderLength)
             let header = JournalFile.BatchHeader.decode(rest).flatMap { $0.file == number && $0.salt == salt ?? $0.salt ? $0 : nil }
             if let header { salt = header.salt }
             // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
             let follows = lastBatch == nil || header?.number == lastBatch! + 1
             let skips = offset == first && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
             guard let header, follows || skips,
-                header.byteCount <= rest.count - JournalFile.batchHeaderLength
+                header.byteCount <= size - offset - JournalFile.batchHeaderLength
             else {
                 // Before the first batch any number may come.
                 let expected = lastBatch.map { $0 + 1 } ?? header?.number ?? 0
@@ -147,14 +143,14 @@ public struct Recovery {
                         "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?"
                     )
                 }
-                if let later = laterBatch(in: bytes, after: offset + 8, file: number, salt: salt, atLeast: expected + 1) {
+                if let later = try laterBatch(in: &window, after: offset + 8, file: number, salt: salt, atLeast: expected + 1) {
                     throw RecoveryFault(
                         "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
                     )
                 }
                 if let header, follows || skips {
                     result.notes.append(
-                        "\(name) ends at byte \(bytes.count), within batch \(header.number) at byte \(offset), which is left out: the file has been cut off, no crash does that"
+                        "\(name) ends at byte \(size), within batch \(header.number) at byte \(offset), which is left out: the file has been cut off, no crash does that"
                     )
                 }
                 break reading
@@ -172,9 +168,16 @@ public struct Recovery {
             let end = offset + JournalFile.batchHeaderLength + header.byteCount
             var position = offset + JournalFile.batchHeaderLength
             var lsn = header.firstLSN
-            while position < end {
-                guard let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end])), record.lsn == lsn else {
-                    if let later = laterBatch(in: bytes, after: end, file: number, salt: salt, atLeast: header.number + 1) {
+            let batch = try window.bytes(from: offset, atLeast: end - offset)
+            while position < end, batch.count >= end - offset {
+                let decoded = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: batch[(position - offset)..<(end - offset)]))
+                if case .newer(let itsLSN, let kind, let version) = decoded, itsLSN == lsn {
+                    throw RecoveryFault(
+                        "the journal file \(directory)/\(name) has record \(lsn) of kind \(kind), version \(version), at byte \(position), which this server does not know: a newer server has written it"
+                    )
+                }
+                guard case .record(let record) = decoded, record.lsn == lsn else {
+                    if let later = try laterBatch(in: &window, after: end, file: number, salt: salt, atLeast: header.number + 1) {
                         throw RecoveryFault(
                             "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once"
                         )
@@ -198,17 +201,23 @@ public struct Recovery {
 
     /// The first undamaged header of a batch of this file with at least the given number and records beyond an LSN.
     private func laterBatch(
-        in bytes: UnsafeRawBufferPointer, after offset: Int, file: UInt64, salt: UInt64?, atLeast number: UInt64, beyond lsn: UInt64 = 0
-    ) -> (number: UInt64, offset: Int, lastLSN: UInt64)? {
-        var position = (offset + 7) & ~7
-        while position + JournalFile.batchHeaderLength <= bytes.count {
-            if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
-                let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
-                header.salt == salt ?? header.salt, header.number >= number, header.lastLSN > lsn
-            {
-                return (header.number, position, header.lastLSN)
+        in window: inout JournalWindow, after offset: Int, file: UInt64, salt: UInt64?, atLeast number: UInt64, beyond lsn: UInt64 = 0
+    ) throws -> (number: UInt64, offset: Int, lastLSN: UInt64)? {
+        var base = (offset + 7) & ~7
+        while base + JournalFile.batchHeaderLength <= window.size {
+            let bytes = try window.bytes(from: base, atLeast: JournalWindow.smallest)
+            var position = 0
+            while position + JournalFile.batchHeaderLength <= bytes.count {
+                if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
+                    let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
+                    header.salt == salt ?? header.salt, header.number >= number, header.lastLSN > lsn
+                {
+                    return (header.number, base + position, header.lastLSN)
+                }
+                position += 8
             }
-            position += 8
+            if position == 0 { return nil }
+            base += position
         }
         return nil
     }

@@ -13,6 +13,8 @@ struct ServerSentEvent: Equatable {
     var data: [UInt8] = []
     /// The lines as they came, without their ends.
     var lines: [[UInt8]] = []
+    /// What a browser would come back with.
+    var id: String?
 
     var text: String { String(decoding: data, as: UTF8.self) }
 }
@@ -45,6 +47,7 @@ struct ControlEvent: Equatable {
             return value == "true"
         }
         guard let offset = try string("streamNextOffset"), Offset.isToken(offset) else { throw TestFault("no offset: \(text)") }
+        guard event.id == offset else { throw TestFault("the id is not the offset: \(event.id ?? "-")") }
         self.offset = offset
         cursor = try string("streamCursor")
         upToDate = try flag("upToDate")
@@ -96,6 +99,7 @@ final class EventStreamReader {
             switch name {
             case "event": event.name = String(decoding: value, as: UTF8.self)
             case "data": event.data += value + [10]
+            case "id": event.id = String(decoding: value, as: UTF8.self)
             default: break
             }
         }
@@ -110,6 +114,7 @@ final class EventStreamReader {
         case "control": return Batch(data: nil, control: try ControlEvent(first))
         case "data":
             guard let next = try event(within: time) else { throw TestFault("the answer ended after a data event") }
+            guard first.id == next.id else { throw TestFault("a data event has the id of its control event: \(first.id ?? "-")") }
             return Batch(data: first, control: try ControlEvent(next))
         default: throw TestFault("an event of an unknown kind: \(first)")
         }

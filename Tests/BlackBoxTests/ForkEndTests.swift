@@ -287,7 +287,7 @@ import Testing
                     let words = body.split(separator: "|").map(String.init)
                     #expect(Set(words).count == words.count, "seed \(seed): \(body)")
                     let tag = try #require(response["ETag"])
-                    let id = "\(name) " + tag.split(separator: "-")[0]
+                    let id = "\(name) " + tag.split(separator: "-").prefix(2).joined(separator: "-")
                     // The last word that creates something is this incarnation's own; before it stands what it was forked from.
                     let marker = try #require(words.last { $0.contains(" ") }, "seed \(seed): \(body)")
                     var known = incarnations[id] ?? Incarnation(marker: marker, longest: body)

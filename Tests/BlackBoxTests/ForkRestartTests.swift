@@ -48,7 +48,10 @@ import Testing
             }
             #expect(try streams.map(partialEnds) == ends)
             for (stream, answer) in zip(streams, answers) {
-                #expect(try stream.get("", ["If-None-Match: \(answer["ETag"] ?? "")"]).status == 304)
+                // Tags are of one life of the server: nobody knows what an older copy of the directory went on to hold.
+                let again = try stream.get("", ["If-None-Match: \(answer["ETag"] ?? "")"])
+                #expect(again.status == 200 && again["ETag"] != answer["ETag"])
+                #expect(try stream.get("", ["If-None-Match: \(again["ETag"] ?? "")"]).status == 304)
             }
             for (stream, origin) in zip(streams, origins) {
                 #expect(try stream.put(["Content-Type: \(stream.type)"] + origin).status == 200)

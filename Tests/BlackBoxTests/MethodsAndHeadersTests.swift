@@ -116,8 +116,8 @@ import Testing
     }
 
     @Test(
-        "Names whose first segment is `__ds` are reserved: 404 with a JSON error",
-        arguments: ["__ds", "__ds/", "__ds/subscriptions", "__ds/a/b", "%5F%5Fds/x", "__%64s"])
+        "Names with a segment `__ds`, at any depth, are reserved: 404 with a JSON error",
+        arguments: ["__ds", "__ds/", "__ds/subscriptions", "__ds/a/b", "%5F%5Fds/x", "__%64s", "a/__ds", "a/b/__ds/c", "a/%5F_ds"])
     func reserved(name: String) throws {
         for method in ["PUT", "GET", "POST", "DELETE"] {
             let response = try Self.server.get().stream(name).request(
@@ -130,7 +130,7 @@ import Testing
         #expect(head.status == 404 && head.body.isEmpty)
     }
 
-    @Test("Only the first segment, and only exactly `__ds`, is reserved", arguments: ["__dsx", "a/__ds", "_ds", "__DS", "__ds%2Fx"])
+    @Test("Only exactly `__ds` is reserved", arguments: ["__dsx", "a/__dsx", "_ds", "__DS", "__ds%2Fx", "a%2F__ds"])
     func notReserved(name: String) throws {
         let stream = try Self.server.get().stream(name)
         try stream.create("mine")

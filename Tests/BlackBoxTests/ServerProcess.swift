@@ -51,9 +51,11 @@ final class ServerProcess: Sendable {
         let folder = try Folder.make()
         let data = dataDirectory ?? folder + "/data"
         let portFile = folder + "/port"
+        // The tests ask by names of all kinds.
+        let hosts = mode == .dev && !options.contains("--allowed-hosts") ? ["--allowed-hosts", "*"] : []
         process = try ChildProcess(
             Self.binary,
-            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + (try Self.listenOptions(mode, listen, tls: tls)) + options,
+            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + hosts + (try Self.listenOptions(mode, listen, tls: tls)) + options,
             environment: environment, folder: folder)
         var port: UInt16?
         let child = process

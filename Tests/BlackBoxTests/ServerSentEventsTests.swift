@@ -1,5 +1,6 @@
 // PROTOCOL.md section 4, SSE. What is read here went through a parser of the event stream format, as in a browser.
 
+import Foundation
 import Testing
 
 @Suite struct ServerSentEventsTests {
@@ -8,13 +9,13 @@ import Testing
 
     private let text = ["Content-Type: text/plain"]
 
-    @Test("Content-Type: text/event-stream, no-cache, X-Accel-Buffering: no, no Content-Length; headers are flushed immediately")
+    @Test("text/event-stream, no-cache, no-transform, X-Accel-Buffering: no, no Content-Length; headers are flushed immediately")
     func headers() throws {
         let stream = try Self.server.stream()
         try stream.create()
         let reader = try stream.follow()
         let head = reader.head
-        #expect(head["Content-Type"]?.hasPrefix("text/event-stream") == true && head["Cache-Control"] == "no-cache", "\(head.summary)")
+        #expect(head["Content-Type"]?.hasPrefix("text/event-stream") == true && head["Cache-Control"] == "no-cache, no-transform", "\(head.summary)")
         #expect(head["X-Accel-Buffering"] == "no" && head["Content-Length"] == nil && head["Stream-SSE-Data-Encoding"] == nil)
     }
 
@@ -110,14 +111,15 @@ import Testing
             let event = try #require(try reader.event())
             #expect(event.name == "data" && event.data == expected, "\(event)")
             #expect(event.lines.first == Array("event: data".utf8))
-            #expect(event.lines.count == 2 + expected.filter { $0 == 10 }.count)
-            for (line, part) in zip(event.lines.dropFirst(), expected.split(separator: 10, omittingEmptySubsequences: false)) {
+            #expect(event.lines.count == 3 + expected.filter { $0 == 10 }.count)
+            for (line, part) in zip(event.lines.dropFirst().dropLast(), expected.split(separator: 10, omittingEmptySubsequences: false)) {
                 // A parser strips one space, so a line that begins with one may have another before it.
                 #expect(line == Array("data:".utf8) + part || part.first == 0x20 && line == Array("data: ".utf8) + part)
             }
             let control = try #require(try reader.event())
-            #expect(control.lines.first == Array("event: control".utf8) && control.lines.count == 2)
-            #expect(control.lines.last?.starts(with: Array("data:{".utf8)) == true)
+            #expect(control.lines.first == Array("event: control".utf8) && control.lines.count == 3)
+            #expect(control.lines[1].starts(with: Array("data:{".utf8)))
+            #expect(control.lines[2] == Array("id:\(Offset.at(bytes.count))".utf8) && event.lines.last == control.lines[2])
             #expect(try ControlEvent(control).offset == Offset.at(bytes.count))
         }
     }
@@ -183,7 +185,7 @@ import Testing
             content += body.bytes
             try stream.append(body)
             let batch = try #require(try reader.batch())
-            #expect(batch.data?.lines.count == 2 && decodeBase64(batch.data?.data ?? []) == body.bytes)
+            #expect(batch.data?.lines.count == 3 && decodeBase64(batch.data?.data ?? []) == body.bytes)
         }
         let again = try stream.follow().batches { $0.upToDate }
         var joined: [UInt8] = []
@@ -250,7 +252,7 @@ import Testing
         #expect(try #require(try reader.batch()).control.offset == Offset.at(1))
         try stream.close()
         let batches = try reader.batches { $0.streamClosed }
-        #expect(batches.flatMap { $0.data?.data ?? [] } == [0xE2, 0x82])
+        #expect(batches.flatMap { $0.data?.data ?? [] } == Array("\u{FFFD}".utf8))
         #expect(batches.last?.control.offset == Offset.at(3))
         #expect(try reader.batch() == nil)
     }
@@ -265,7 +267,69 @@ import Testing
         _ = try reader.batch()
         try stream.append(Payload(bytes))
         let batch = try #require(try reader.batch())
-        #expect(batch.data?.data == bytes && batch.control.offset == Offset.at(bytes.count))
+        #expect(batch.data?.data == Array(String(decoding: bytes, as: UTF8.self).utf8) && batch.control.offset == Offset.at(bytes.count))
+        // GET gives them back as they are.
+        #expect(try stream.get().body == bytes)
+    }
+
+    @Test("`Last-Event-ID`: a reader goes on there, whatever `offset` says; at the end of a closed stream 204 ends its coming back")
+    func resumption() throws {
+        let stream = try Self.server.stream()
+        try stream.create("abc")
+        try stream.append("def")
+        for offset in ["-1", "now", Offset.at(1)] {
+            let batch = try #require(try stream.follow(from: offset, ["Last-Event-ID: \(Offset.at(3))"]).batch())
+            #expect(batch.text == "def" && batch.control.offset == Offset.at(6))
+        }
+        // Any other value is as if it were not there.
+        for value in ["", "3", "-1", "now", Offset.at(3) + "x"] {
+            #expect(try #require(try stream.follow(from: Offset.at(1), ["Last-Event-ID: \(value)"]).batch()).text == "bcdef")
+        }
+        try stream.close()
+        let last = try #require(try stream.follow(from: "-1", ["Last-Event-ID: \(Offset.at(3))"]).batch())
+        #expect(last.text == "def" && last.control.streamClosed)
+        let response = try stream.get("offset=-1&live=sse", ["Last-Event-ID: \(Offset.at(6))"])
+        #expect(response.status == 204 && response["Stream-Closed"] == "true" && response.body.isEmpty, "\(response.summary)")
+        // Without the header the same place has its control event.
+        #expect(try #require(try stream.follow(from: Offset.at(6)).batch()).control.streamClosed)
+    }
+
+    @Test("After `sse-heartbeat` without an event a comment is sent, and none while events come")
+    func heartbeats() throws {
+        let server = try ServerProcess(.dev, ["--sse-heartbeat", "300ms"])
+        let stream = server.stream()
+        try stream.create("x")
+        let client = try server.connect()
+        try client.send("GET", "\(stream.path)?offset=-1&live=sse")
+        #expect(try client.head().status == 200)
+        var text = ""
+        while text.components(separatedBy: "\n:\n\n").count < 4, let piece = try client.piece(within: .seconds(5)) {
+            text += String(decoding: piece, as: UTF8.self)
+        }
+        #expect(text.components(separatedBy: "event: control").count == 2)
+        // A parser passes over them.
+        let reader = try stream.follow()
+        #expect(try #require(try reader.batch()).text == "x")
+        usleep(700_000)
+        try stream.append("y")
+        #expect(try #require(try reader.batch()).text == "y")
+    }
+
+    @Test("A reader that is behind keeps its stream's TTL alive")
+    func behindOnALifetime() throws {
+        let stream = try Self.server.stream()
+        try stream.create("", ["Stream-TTL: 1"])
+        for seed in 0..<12 { try stream.append(.letters(1_000_000, seed: seed)) }
+        let client = Transport.current == .http1 ? try RawClient(port: stream.server.port, receiveBuffer: 65_536) : try stream.server.connect(receiveBuffer: 65_536)
+        try client.send("GET", "\(stream.path)?offset=-1&live=sse")
+        let reader = try EventStreamReader(client)
+        var received = 0
+        // Far longer than the TTL for less than the kernel takes at once.
+        while received < 12_000_000 {
+            received += try #require(try reader.batch()).data?.data.count ?? 0
+            usleep(15_000)
+        }
+        #expect(try stream.head().status == 200)
     }
 
     @Test("No event of a long text ends inside a character")

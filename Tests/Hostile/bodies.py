@@ -30,7 +30,7 @@ def lines_at_reader(events, seconds):
     return counts
 
 
-@scenario(rows=(2,), rss=(500, 200))
+@scenario(rows=(2,), rss=(500, 120))
 def newlines_live_reader(run):
     """One POST of 64 MiB of newlines, with a live reader of events who takes everything.
 

@@ -154,7 +154,7 @@ private struct DirectDisk: Disk {
                 #expect(offset % 4096 == 0)
                 var position = offset + JournalFile.batchHeaderLength
                 while position < offset + JournalFile.batchHeaderLength + batch.byteCount,
-                    let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position...]))
+                    let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])).record
                 {
                     found.append(Array(record.payload))
                     position += record.paddedLength

@@ -31,7 +31,7 @@ private let bodies: [RecordBody] = [
             #expect(bytes.count % 8 == 0 && bytes.count == JournalRecord.paddedLength(body, payload: size))
             for behind in [[], [1, 2, 3]] as [[UInt8]] {
                 (bytes + behind).withUnsafeBytes {
-                    let view = JournalRecord.decode($0)
+                    let view = JournalRecord.decode($0).record
                     #expect(view?.lsn == 1 << 60 && view?.stream == UInt64(index) && view?.body.fields == body.fields)
                     #expect(view.map { Array($0.payload) } == payload && view?.paddedLength == bytes.count)
                 }
@@ -66,7 +66,7 @@ private let bodies: [RecordBody] = [
             let whole = JournalRecord.headerLength + JournalRecord.metadataLength(body) + 7
             for count in 0..<bytes.count {
                 // A copy of its own, so that nothing behind it can be read unnoticed.
-                let decoded = Array(bytes[..<count]).withUnsafeBytes { JournalRecord.decode($0) != nil }
+                let decoded = Array(bytes[..<count]).withUnsafeBytes { JournalRecord.decode($0).record != nil }
                 if decoded != (count >= whole) { Issue.record("\(body.fields) cut to \(count) of \(whole)") }
             }
         }
@@ -80,7 +80,7 @@ private let bodies: [RecordBody] = [
                 for bit in 0..<8 {
                     var changed = bytes
                     changed[place] ^= 1 << UInt8(bit)
-                    let isRead = changed.withUnsafeBytes { JournalRecord.decode($0)?.body.fields == body.fields }
+                    let isRead = changed.withUnsafeBytes { JournalRecord.decode($0).record?.body.fields == body.fields }
                     if isRead != (place >= whole) { Issue.record("\(body.fields): bit \(bit) of byte \(place)") }
                 }
             }
@@ -96,7 +96,7 @@ private let bodies: [RecordBody] = [
             let end = min(bytes.count, 40 + metadata)
             let sum = bytes[4..<end].withUnsafeBytes { Checksum.of($0) }
             withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(0..<4, with: $0) }
-            return bytes.withUnsafeBytes { JournalRecord.decode($0) != nil }
+            return bytes.withUnsafeBytes { JournalRecord.decode($0).record != nil }
         }
         #expect(decodes { _ in })
         #expect(!decodes { $0[24] = 5 }, "an unknown kind")
@@ -109,5 +109,27 @@ private let bodies: [RecordBody] = [
         #expect(!decodes { $0[28] = 22 }, "metadata cut short")
         #expect(!decodes { $0[4] = 39 }, "shorter than its head")
         #expect(!decodes { $0[31] = 0xFF }, "metadata longer than the record")
+    }
+}
+
+extension JournalRecordTests {
+    /// A record that is whole and not known is a newer server's, and never torn.
+    @Test(arguments: [(24, 9), (24, 0), (25, 2), (25, 0)])
+    func newer(place: Int, value: UInt8) {
+        var bytes = Record(1, .append(at: 1, sequence: "ab"), "payload").encoded(lsn: 12)
+        bytes[place] = value
+        let end = 40 + Int(bytes[28])
+        let sum = bytes[4..<end].withUnsafeBytes { Checksum.of($0) }
+        withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(0..<4, with: $0) }
+        bytes.withUnsafeBytes {
+            guard case .newer(12, let kind, let version) = JournalRecord.decode($0) else {
+                Issue.record("not newer")
+                return
+            }
+            #expect(kind == bytes[24] && version == bytes[25])
+        }
+        // With a payload that is damaged it is nothing.
+        bytes[end] ^= 1
+        bytes.withUnsafeBytes { if case .none = JournalRecord.decode($0) {} else { Issue.record("damaged, and not told") } }
     }
 }

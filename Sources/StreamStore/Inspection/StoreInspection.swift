@@ -42,7 +42,12 @@ public enum StoreInspection {
             let end = min(bytes.count, offset + JournalFile.batchHeaderLength + batch.byteCount)
             var position = offset + JournalFile.batchHeaderLength
             while position < end {
-                guard let record = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end])) else {
+                let decoded = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
+                if case .newer(let lsn, let kind, let version) = decoded {
+                    line("    \(position): \(lsn) of kind \(kind), version \(version), which this program does not know")
+                    break
+                }
+                guard case .record(let record) = decoded else {
                     line("    \(position): no valid record; the batch is torn or damaged")
                     break
                 }
@@ -159,6 +164,7 @@ public enum StoreInspection {
             do throws(Errno) {
                 switch SegmentScan.scan(try SystemDisk().open(name, .readOnly), segment, from: 0, blocks: .max) {
                 case .sound(let bytes): line("  \(bytes) bytes, all checksums match")
+                case .unknown(let what): line("  \(what)")
                 case .damaged(let at, let what): line("  DAMAGE at byte \(at) of the file: \(what)")
                 }
             } catch {

@@ -197,6 +197,7 @@ public struct StoreVerifier {
         case .sound(let bytes):
             report.segmentBytes += bytes
             return nil
+        case .unknown(let what): return "it could not be checked: \(what)"
         case .damaged(let at, let what): return "byte \(segment.base + UInt64(at)) of the stream (\(name)): \(what)"
         }
     }
@@ -271,6 +272,16 @@ public enum SegmentScan {
         case sound(bytes: Int)
         /// Offset in the file of the block that is not.
         case damaged(at: Int, what: String)
+        /// The process could not look: it is short of descriptors or memory. That says nothing about the file.
+        case unknown(String)
+    }
+
+    /// What an error of a call says of the file that it was meant for.
+    public static func judge(_ error: Errno, at offset: Int, doing what: String) -> Outcome {
+        switch error {
+        case .ioError, .noSuchFileOrDirectory: .damaged(at: offset, what: "it cannot be \(what): \(error.text)")
+        default: .unknown("it cannot be \(what): \(error.text)")
+        }
     }
 
     /// Checks at most `blocks` blocks from block number `first` on; the last may be a part of one.
@@ -288,7 +299,7 @@ public enum SegmentScan {
             do throws(Errno) {
                 got = try file.read(into: part, at: offset)
             } catch {
-                return .damaged(at: offset, what: "it cannot be read: \(error.text)")
+                return judge(error, at: offset, doing: "read")
             }
             if got < count { return .damaged(at: offset + got, what: "the file ends there, \(length - offset - got) bytes early") }
             let expected = index < segment.blockSums.count ? segment.blockSums[index] : segment.partialSum
