@@ -19,6 +19,9 @@ public final class Checkpointer: @unchecked Sendable {
     private var running = false
     private var queue: [StreamActor] = []
     private var captures: [StreamActor.Capture] = []
+    /// Ended streams whose entries are still to be removed before the mark may move.
+    private var removals: [UInt64]?
+    private static let entriesAtOnce = 1024
     private var busy = 0
     private var cutoff: UInt64 = 0
     private var highestLSN: UInt64 = 0
@@ -47,6 +50,7 @@ public final class Checkpointer: @unchecked Sendable {
         } else if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
             run()
         } else if written > context.limits.journalSize / 2
+            || max(context.dirty.count, context.deletedIDs.count) > context.limits.unsavedStreams && context.loop.now - lastAt > 250
             || context.tailFootprint > context.limits.tailBufferBudget
                 && context.loop.now - lastAt > 1_000
         {
@@ -70,6 +74,7 @@ public final class Checkpointer: @unchecked Sendable {
         cutoff = context.journal.committedLSN
         highestLSN = 0
         captures = []
+        removals = nil
         queue = context.dirty
         context.dirty = []
         captureSome()
@@ -170,7 +175,7 @@ public final class Checkpointer: @unchecked Sendable {
         // Bounded by entries and by inline bytes, so that one transaction stays small.
         var batch: [StreamActor.Capture] = []
         var bytes = 0
-        while batch.count < 4096, bytes < 16 << 20, let capture = captures.popLast() {
+        while batch.count < Self.entriesAtOnce, bytes < 16 << 20, let capture = captures.popLast() {
             // A stream that has ended since is removed below; its captured segments may be gone.
             if context.deletedIDs.contains(capture.image.id) {
                 context.loop.isolated(capture.stream) { $0.isCaptured = false }
@@ -179,8 +184,12 @@ public final class Checkpointer: @unchecked Sendable {
             bytes += 512 + capture.inline.reduce(0) { $0 + $1.count }
             batch.append(capture)
         }
-        let isLast = captures.isEmpty
-        let removed = isLast ? Array(context.deletedIDs) : []
+        // What has ended by now, as soon as all entries are written: with the mark their deletes may leave the journal.
+        if captures.isEmpty, removals == nil { removals = Array(context.deletedIDs) }
+        var ended: [UInt64] = []
+        while ended.count + batch.count < Self.entriesAtOnce, let id = removals?.popLast() { ended.append(id) }
+        let removed = ended
+        let isLast = captures.isEmpty && (removals?.isEmpty ?? false)
         let mark = isLast ? CatalogMark(checkpointLSN: cutoff, nextStreamID: registry.nextStreamID, clock: context.clockReading) : nil
         let changes = batch.map { CatalogChange.put($0.image, inline: $0.inline, sealed: $0.sealed) } + removed.map { .remove(id: $0) }
         let (context, done) = (context, batch)

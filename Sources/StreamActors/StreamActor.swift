@@ -43,6 +43,8 @@ public actor StreamActor {
     public nonisolated let name: [UInt8]
     public nonisolated let contentType: ContentType
     public nonisolated let context: StreamContext
+    /// Where it stands among the streams in memory; the ring's.
+    nonisolated(unsafe) var ringIndex = -1
     /// What a fork was made from.
     nonisolated let source: StreamActor?
     public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }

@@ -23,6 +23,8 @@ public struct StoreLimits: Sendable {
     public var flushConcurrency = 4
     /// Streams kept in memory though nobody uses them.
     public var idleStreams = 16_384
+    /// Streams that have changed or ended since the last checkpoint, from which on one is due: they are all in memory.
+    public var unsavedStreams = 32_768
     /// Commands that wait for a stream to be loaded or for room in the journal.
     public var parkedCommands = 65_536
     /// Content of commands that wait for room in the journal, bytes: a few of the largest bodies.
@@ -60,7 +62,7 @@ public final class StreamContext: @unchecked Sendable {
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []
-    /// Streams with a TTL on which readers wait; renewed by `renewLiveStreams`.
+    /// Streams with a TTL that have live readers; the registry renews them.
     var liveTTL: [UInt64: StreamActor] = [:]
     /// Made right behind the context, and kept as long.
     unowned(unsafe) var registry: StreamRegistry!
@@ -123,6 +125,7 @@ public final class StreamContext: @unchecked Sendable {
         let streams = touched
         touched = []
         for stream in streams { loop.isolated(stream) { $0.committed(through: lsn) } }
+        registry.journalCommitted()
     }
 
     /// Starts queued flushes while fewer than `flushConcurrency` are under way.

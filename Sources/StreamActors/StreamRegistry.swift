@@ -43,6 +43,7 @@ public final class StreamRegistry: @unchecked Sendable {
 
     public let context: StreamContext
     private var table = NameTable<StreamActor>()
+    private var ring = StreamRing()
     private var lookups = NameTable<Lookup>()
     private var lookupQueue: [[UInt8]] = []
     private var roomWaiters: Deque<Parked> = []
@@ -54,8 +55,12 @@ public final class StreamRegistry: @unchecked Sendable {
     public private(set) var streamCount: Int
     private var reaping = false
     private var reaperCursor: DueStream?
+    /// When the reaper looks at all deadlines from the first one on again.
+    private var reaperRestart: Int64 = 0
     private var unsavedCursor = 0
-    private var evictionDue: Int64 = 0
+    private var lookingAtUnsaved = false
+    private var isGoingRound = false
+    private var renewing: [StreamActor] = []
     /// The catalog does not know of the wall clock's last jump.
     var clockHasJumped = false
     /// Streams that recovery has found in the journal; until `sweepLeftovers`.
@@ -136,6 +141,7 @@ public final class StreamRegistry: @unchecked Sendable {
         if let source { context.loop.isolated(source) { $0.loadedForks += 1 } }
         let stream = StreamActor(image, life: life, source: source, context: context)
         table[image.name] = stream
+        ring.enter(stream)
         context.loop.isolated(stream) { $0.countFootprint() }
         return stream
     }
@@ -143,6 +149,7 @@ public final class StreamRegistry: @unchecked Sendable {
     /// The stream is in memory no longer.
     private func unload(_ stream: StreamActor) {
         if table[stream.name] === stream { table[stream.name] = nil }
+        ring.leave(stream)
         if let source = stream.source { context.loop.isolated(source) { $0.loadedForks -= 1 } }
     }
 
@@ -389,50 +396,61 @@ public final class StreamRegistry: @unchecked Sendable {
 
     // MARK: Time
 
+    // Whatever concerns many streams is done in shares of a turn: another one follows while there is more, with the others' turns in between.
+
+    private static let dueAtOnce = 128
+    private static let unsavedAtOnce = 2_048
+    private static let visitedAtOnce = 512
+    private static let evictedAtOnce = 128
+    private static let renewedAtOnce = 256
+    private static let reaperRestartMilliseconds: Int64 = 60_000
+    /// A stream that was used so recently stays, unless there are far too many.
+    private static let recentMilliseconds: Int64 = 1_000
+
     /// Called about once a second.
     public func tick() {
-        for stream in Array(context.liveTTL.values) { context.loop.isolated(stream) { $0.renewWhileLive() } }
+        if renewing.isEmpty {
+            renewing = Array(context.liveTTL.values)
+            renewSome()
+        }
         if context.observeClock() != nil { clockHasJumped = true }
         let orphans = context.orphans
         context.orphans = [:]
         for stream in orphans.values { context.loop.isolated(stream) { $0.reclaim() } }
         reap()
-        reapUnsaved()
-        if context.tailFootprint > context.limits.tailBufferBudget / 2 {
-            for stream in table.values { context.loop.isolated(stream) { $0.trimCache() } }
+        if !lookingAtUnsaved {
+            lookingAtUnsaved = true
+            unsavedCursor = 0
+            reapUnsaved()
         }
-        if context.loop.now >= evictionDue {
-            evictionDue = context.loop.now + 5_000
-            evict()
-        }
+        goRound()
     }
 
-    /// Ends expired streams that nobody touches, a page of the catalog's deadlines at a time.
+    private func renewSome() {
+        for _ in 0..<min(Self.renewedAtOnce, renewing.count) {
+            context.loop.isolated(renewing.removeLast()) { $0.renewWhileLive() }
+        }
+        if !renewing.isEmpty { context.dispatcher.post { self.renewSome() } }
+    }
+
+    /// Ends expired streams that nobody touches, a page of the catalog's deadlines at a time, as fast as they can be journalled. The cursor stays
+    /// where it is: deadlines only move on, and what lies before has been seen. Now and then it begins anew, for what was put before it.
     private func reap() {
         if reaping { return }
         reaping = true
+        if context.loop.now >= reaperRestart {
+            reaperRestart = context.loop.now + Self.reaperRestartMilliseconds
+            reaperCursor = nil
+        }
         let (context, now, after) = (context, max(context.now, context.calendar), reaperCursor)
         context.dispatcher.work(.background) {
-            let due = (try? context.catalog.due(before: now, after: after, limit: 256)) ?? []
+            let due = (try? context.catalog.due(before: now, after: after, limit: Self.dueAtOnce)) ?? []
             context.dispatcher.post { self.expire(due) }
-        }
-    }
-
-    /// Streams whose deadline the catalog does not know yet: a slice of them per call.
-    private func reapUnsaved() {
-        let count = min(4096, context.dirty.count)
-        for _ in 0..<count {
-            if unsavedCursor >= context.dirty.count { unsavedCursor = 0 }
-            // Ending one may make its source dirty, which is added at the end.
-            let stream = context.dirty[unsavedCursor]
-            unsavedCursor += 1
-            context.loop.isolated(stream) { if $0.isExpired { $0.expire() } }
         }
     }
 
     private func expire(_ due: [DueStream]) {
         reaping = false
-        reaperCursor = due.count == 256 ? due.last : nil
         for item in due where !context.deletedIDs.contains(item.id) {
             if let stream = table[item.name] {
                 context.loop.isolated(stream) {
@@ -449,26 +467,82 @@ public final class StreamRegistry: @unchecked Sendable {
                 _ = execute(StreamCommand(name: item.name, action: .metadata), .none, Nobody.shared, 0)
             }
         }
+        guard let last = due.last else { return }
+        reaperCursor = last
+        // The journal is not to be filled by this alone: the next page comes when it has taken this one.
+        if due.count == Self.dueAtOnce { whenJournalled { self.reap() } }
     }
 
-    /// Drops idle streams, the longest unused first, when there are more than the limit.
-    private func evict() {
-        let excess = table.count - context.limits.idleStreams
-        if excess <= 0 { return }
-        var idle: [(name: [UInt8], used: Int64)] = []
-        for stream in table.values {
-            let used = context.loop.isolated(stream) { $0.isIdle ? $0.lastUsed : Int64.max }
-            if used != .max { idle.append((stream.name, used)) }
+    /// Streams whose deadline the catalog does not know yet.
+    private func reapUnsaved() {
+        var left = Self.unsavedAtOnce
+        while left > 0, unsavedCursor < context.dirty.count {
+            left -= 1
+            // Ending one may make its source dirty, which is added at the end.
+            let stream = context.dirty[unsavedCursor]
+            unsavedCursor += 1
+            context.loop.isolated(stream) { if $0.isExpired { $0.expire() } }
         }
-        if idle.count > excess { idle.sort { $0.used < $1.used } }
-        for (name, _) in idle.prefix(excess) {
-            guard let stream = table[name] else { continue }
-            unload(stream)
-            context.removals += 1
-            context.loop.isolated(stream) {
-                context.tailFootprint -= $0.countedFootprint
-                $0.life = .gone
+        if unsavedCursor >= context.dirty.count {
+            lookingAtUnsaved = false
+        } else {
+            whenJournalled { self.reapUnsaved() }
+        }
+    }
+
+    private var afterCommit: [@Sendable () -> Void] = []
+
+    /// Runs `action` in a later turn, when what has been gathered by now is on its way.
+    private func whenJournalled(_ action: @escaping @Sendable () -> Void) {
+        if context.journal.isIdle { context.dispatcher.post(action) } else { afterCommit.append(action) }
+    }
+
+    /// The journal has committed a batch.
+    func journalCommitted() {
+        if afterCommit.isEmpty { return }
+        let actions = afterCommit
+        afterCommit = []
+        for action in actions { context.dispatcher.post(action) }
+    }
+
+    /// Goes round all streams in memory while there are more than the limit, or their tails take much: drops idle streams, and gives back what is
+    /// only cached.
+    private func goRound() {
+        if isGoingRound { return }
+        isGoingRound = true
+        goRound(left: ring.count)
+    }
+
+    private func goRound(left: Int) {
+        let excess = table.count - context.limits.idleStreams
+        let trims = context.tailFootprint > context.limits.tailBufferBudget / 2
+        guard left > 0, excess > 0 || trims else {
+            isGoingRound = false
+            return
+        }
+        var evicted = 0
+        let sparesRecent = excess < context.limits.idleStreams / 4
+        let visited = ring.next(min(left, Self.visitedAtOnce))
+        for stream in visited where evicted < min(excess, Self.evictedAtOnce) || trims {
+            let isVictim = context.loop.isolated(stream) { stream in
+                if trims { stream.trimCache() }
+                return stream.isIdle && !(sparesRecent && context.loop.now - stream.lastUsed < Self.recentMilliseconds)
             }
+            if isVictim, evicted < excess {
+                evicted += 1
+                evict(stream)
+            }
+        }
+        let left = left - visited.count
+        context.dispatcher.post { self.goRound(left: left) }
+    }
+
+    private func evict(_ stream: StreamActor) {
+        unload(stream)
+        context.removals += 1
+        context.loop.isolated(stream) {
+            context.tailFootprint -= $0.countedFootprint
+            $0.life = .gone
         }
     }
 }
@@ -476,7 +550,7 @@ public final class StreamRegistry: @unchecked Sendable {
 extension StreamRegistry {
     /// Lets go of every stream and of everybody who waits, answering nobody: for a simulation, in which a process ends without an exit.
     package func abandon() {
-        var known = table.values
+        var known = ring.all
         known += context.dirty
         known += context.touched
         known += context.flushQueue
@@ -484,8 +558,12 @@ extension StreamRegistry {
         known += context.orphans.values
         for stream in known { context.loop.isolated(stream) { $0.abandon() } }
         table = NameTable()
+        ring = StreamRing()
         lookups = NameTable()
         roomWaiters = []
+        retrying = nil
+        afterCommit = []
+        renewing = []
         context.dirty = []
         context.touched = []
         context.flushQueue = []
