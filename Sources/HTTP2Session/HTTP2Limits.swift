@@ -17,6 +17,15 @@ public struct HTTP2Limits: Sendable, Equatable {
     /// unpacked and dropped and the request answered with 431, as the compression's state has to be kept.
     public var headerBombBytes = 8 * WireLimits().headBytes
 
+    /// What all header blocks of a connection may unpack to, counted in the same way: so much at once, so much more each second, and so many bytes
+    /// for each that the peer sends. An ordinary client's heads unpack to some thirty times their size.
+    public var unpackedBurst = 2 << 20
+    public var unpackedPerSecond = 256 << 10
+    public var unpackedPerByte = 64
+
+    /// Bytes that are unpacked before the connection is looked at again.
+    public var receiveBytes = 2048
+
     /// CONTINUATION frames behind one HEADERS that are taken in any case: a head of the permitted size needs two of 16 KB. Nine times as many
     /// are refused in any case; between them it depends on the arrivals, as libnghttp2 counts those.
     public var continuations = 4
@@ -76,6 +85,13 @@ struct TokenBucket {
         if level < 1000 { return false }
         level -= 1000
         return true
+    }
+
+    /// Takes many at once, in bytes or another unit.
+    mutating func take(_ count: Int, now: Int64) -> Bool {
+        if !take(now: now) { return false }
+        level -= Int64(count - 1) * 1000
+        return level >= 0
     }
 
     mutating func give(_ tokens: Int) { level = min(size, level + Int64(tokens) * 1000) }

@@ -58,6 +58,7 @@ public final class HTTP2Session {
     var now: Int64
     private var resets: TokenBucket
     private var idleFrames: TokenBucket
+    private var unpacked: TokenBucket
 
     /// A session that has its SETTINGS to send.
     ///
@@ -69,6 +70,7 @@ public final class HTTP2Session {
         self.now = now
         head = RequestHeadWriter(limit: limits.headBytes, bombLimit: limits.headerBombBytes)
         resets = TokenBucket(burst: limits.resetBurst, perSecond: limits.resetsPerSecond, now: now)
+        unpacked = TokenBucket(burst: limits.unpackedBurst, perSecond: limits.unpackedPerSecond, now: now)
         idleFrames = TokenBucket(burst: limits.idleFrameBurst, perSecond: limits.idleFramesPerSecond, now: now)
         let account = UnsafeMutablePointer<cnghttp2_account>.allocate(capacity: 1)
         account.initialize(to: cnghttp2_account(used: 0, bound: limits.sessionBytes))
@@ -128,8 +130,15 @@ public final class HTTP2Session {
         self.now = max(self.now, now)
         isInside = true
         withExtendedLifetime(self) {
-            let result = nghttp2_session_mem_recv(library, bytes.assumingMemoryBound(to: UInt8.self).baseAddress, bytes.count)
-            if result < 0 { fail(Int32(result)) }
+            // In small parts, because a few bytes can unpack to a thousand times as many: what comes behind an excess is not unpacked.
+            var index = 0
+            while index < bytes.count, failure == nil, !isClosed {
+                let part = UnsafeRawBufferPointer(rebasing: bytes[index..<min(index + limits.receiveBytes, bytes.count)])
+                unpacked.give(part.count * limits.unpackedPerByte)
+                let result = nghttp2_session_mem_recv(library, part.assumingMemoryBound(to: UInt8.self).baseAddress, part.count)
+                if result < 0 { fail(Int32(result)) }
+                index += part.count
+            }
             isInside = false
         }
     }
@@ -247,6 +256,11 @@ public final class HTTP2Session {
 
     func countIdleFrame() {
         if !idleFrames.take(now: now) { end(.idleFrameFlood) }
+    }
+
+    /// A field of a header block has been unpacked.
+    func countUnpacked(_ count: Int) {
+        if !unpacked.take(count, now: now) { end(.headerBomb) }
     }
 
     func allowAcknowledgements() { idleFrames.give(2) }

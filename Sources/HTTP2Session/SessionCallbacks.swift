@@ -68,6 +68,8 @@ private func headerReceived(
     guard session.isOpen, let frame else { return 0 }
     let name = UnsafeRawBufferPointer(start: name, count: nameCount)
     let value = UnsafeRawBufferPointer(start: value, count: valueCount)
+    session.countUnpacked(nameCount + valueCount + 32)
+    guard session.isOpen else { return 0 }
     let isRequest = frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
     if (isRequest ? session.head.add(name, value) : session.head.drop(name, value)) == .bomb { session.end(.headerBomb) }
     return 0

@@ -35,6 +35,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     /// The first bytes of a request are here and its head is not complete.
     private var headHasBegun = false
     private var input: OwnedBytes?
+    private var inputHeld: PeerCharge
     private var interest: Readiness = [.readable]
     private var processing = false
     /// Requests that are here wait for the next turn.
@@ -50,6 +51,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         self.generation = generation
         self.tls = tls
         self.redirects = redirects
+        inputHeld = PeerCharge(share)
         super.init(server: server, share: share)
         phaseEnd = server.loop.now + server.limits.headerMilliseconds
         updateDeadline()
@@ -129,10 +131,20 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     override func updateInterest() {
         var wanted: Readiness = []
-        if !peerEnded && (input?.count ?? 0) < server.limits.pipelineBytes + server.limits.wire.headBytes { wanted.insert(.readable) }
+        if !peerEnded && inputRoom > 0 { wanted.insert(.readable) }
         if queue != nil && !warming && !sendsLater { wanted.insert(.writable) }
         if tls != nil, wanted.contains(.readable), !interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
         setInterest(wanted)
+    }
+
+    /// Bytes that may be read now: the most of a head, or a little of what follows a request that is being answered. What an event stream's reader
+    /// sends is dropped, so that it may send on.
+    private var inputRoom: Int {
+        switch phase {
+        case .head where !isPostponed, .body: server.limits.wire.headBytes + server.limits.pipelineBytes - (input?.count ?? 0)
+        case .streaming, .lingering: server.receiveBuffer.count
+        default: server.limits.pipelineBytes - (input?.count ?? 0)
+        }
     }
 
     private func receive() {
@@ -154,7 +166,9 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             }
             return
         }
-        switch channel.receive(into: server.receiveBuffer) {
+        let room = min(server.receiveBuffer.count, input == nil && phase == .body || phase == .head && input == nil ? .max : inputRoom)
+        if room <= 0 { return }
+        switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: server.receiveBuffer[..<room])) {
         case .bytes(let count):
             if phase == .lingering { return }
             take(UnsafeMutableRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
@@ -182,14 +196,22 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             input.grow(to: input.count + bytes.count)
             (input.base + input.count).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
             input.count += bytes.count
+            guard chargeInput() else { return }
             if isPostponed { updateInterest() } else { resume() }
             return
         }
         let consumed = process(bytes)
         if phase != .closed, consumed < bytes.count {
             input = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[consumed...]))
-            updateInterest()
+            if chargeInput() { updateInterest() }
         }
+    }
+
+    /// Counts what is kept of the peer's bytes; false: there is no room for it, and the connection is gone.
+    private func chargeInput() -> Bool {
+        if inputHeld.set(input?.capacity ?? 0) { return true }
+        close()
+        return false
     }
 
     /// Goes on with kept bytes.
@@ -202,6 +224,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         } else if consumed > 0 {
             input = OwnedBytes(copying: UnsafeRawBufferPointer(start: kept.base + consumed, count: kept.count - consumed))
         }
+        guard chargeInput() else { return }
         updateInterest()
         if peerEnded, !isPostponed, phase == .head || phase == .body { close() }
     }
@@ -292,6 +315,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     func handOver() {
         abandon()
         input = nil
+        _ = inputHeld.set(0)
     }
 
     // MARK: Answers
@@ -321,7 +345,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             responseIsSent()
             return
         }
-        let queue = SendQueue()
+        let queue = SendQueue(server.pinned)
         if sent < server.output.count {
             let block = server.output.withUnsafeBytes { OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: $0[sent...])) }
             queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
@@ -333,6 +357,11 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     override func transmit(shared answer: SharedAnswer) {
+        if let queue {
+            // A 100 that has not gone yet: the answer goes behind it.
+            queue.append(.memory(ByteSlice(block: answer.block, offset: 0, count: answer.block.count)))
+            return
+        }
         guard let sent = sendNow(answer.block.bytes, more: false) else {
             close()
             return
@@ -364,7 +393,12 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     override func outputIsBlocked() {
-        blockedUntil = server.loop.now + server.limits.peerMilliseconds
+        if holdsTooMuch {
+            server.logSlowPeer()
+            close()
+            return
+        }
+        peerTook(0)
         updateDeadline()
         updateInterest()
     }
@@ -375,7 +409,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         if server.sendBytesLeft <= 0 || server.hasSenders {
             // It waits for us and not for its peer.
             sendsLater = true
-            blockedUntil = .max
+            waitsForServer()
             server.sendLater(self)
             updateInterest()
             return
@@ -391,14 +425,15 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         switch progress {
         case .done:
             self.queue = nil
-            blockedUntil = .max
+            peerTookAll()
             updateInterest()
             if phase == .streaming { pumpEvents() } else if phase == .sending { responseIsSent() }
         case .blocked, .budgetSpent:
-            if moved > 0 || blockedUntil == .max { outputIsBlocked() } else { updateInterest() }
+            peerTook(moved)
+            outputIsBlocked()
         case .cold(let handle, let offset, let count):
             warming = true
-            blockedUntil = .max
+            waitsForServer()
             updateInterest()
             if channel.sendsFiles {
                 server.warm(handle, offset: offset, count: count, for: self)
@@ -440,6 +475,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     private func linger() {
         phase = .lingering
         input = nil
+        _ = inputHeld.set(0)
         if peerEnded {
             close()
             return
@@ -455,6 +491,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         if let tls, phase == .head || phase == .lingering { _ = tls.sendClose() }
         abandon()
         input = nil
+        _ = inputHeld.set(0)
         server.closed(self)
     }
 

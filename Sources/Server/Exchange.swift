@@ -101,8 +101,12 @@ class Exchange: LiveReader, @unchecked Sendable {
     private(set) final var liveTellsStrictTransport = false
     /// When the phase ends by itself (monotonic ms).
     final var phaseEnd = Int64.max
-    /// A peer that takes nothing is cut off then.
+    /// A peer that does not take enough is cut off then.
     final var blockedUntil = Int64.max
+    /// Of what waits for the peer: how much it has taken since this time began, and how much of the time is left while the server itself is the
+    /// one that is waited for.
+    private final var takenBytes: Int32 = 0
+    private final var blockedLeft: Int32 = 0
     final var carry = Carry()
     /// Counts requests, so that an answer to an abandoned one is recognised.
     final var tag: UInt32 = 0
@@ -165,6 +169,38 @@ class Exchange: LiveReader, @unchecked Sendable {
         endRequest()
         queue = nil
     }
+
+    // MARK: Peers that take little
+
+    /// Something waits for the peer, which has taken `count` bytes of it just now. It has so long to take its floor, or all there is; a byte now and
+    /// then is not enough to keep a place and the memory behind it.
+    final func peerTook(_ count: Int) {
+        let limits = server.limits
+        takenBytes = Int32(clamping: Int(takenBytes) + count)
+        if Int(takenBytes) >= limits.peerFloorBytes || blockedUntil == .max && blockedLeft == 0 {
+            takenBytes = 0
+            blockedLeft = 0
+            blockedUntil = server.loop.now + limits.peerMilliseconds
+        } else if blockedUntil == .max {
+            blockedUntil = server.loop.now + Int64(blockedLeft)
+        }
+    }
+
+    /// The server has to do something before the peer can take more.
+    final func waitsForServer() {
+        if blockedUntil != .max { blockedLeft = Int32(clamping: max(1, blockedUntil - server.loop.now)) }
+        blockedUntil = .max
+    }
+
+    /// The peer has taken all.
+    final func peerTookAll() {
+        takenBytes = 0
+        blockedLeft = 0
+        blockedUntil = .max
+    }
+
+    /// More waits for peers than may; this one's share of it is given back.
+    final var holdsTooMuch: Bool { server.pinned.bytes > server.limits.pinnedBytes }
 
     // MARK: Deadlines
 
@@ -495,6 +531,8 @@ class Exchange: LiveReader, @unchecked Sendable {
         }
     }
 
+    final func awaits(_ tag: UInt32) -> Bool { tag == self.tag && phase == .executing }
+
     /// How it reads. Only a long-poll outlives its request, and is answered when it is woken.
     private final var mode: ReadRequest.Mode {
         guard let request else { return .longPoll }
@@ -602,7 +640,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     final func queueRest(_ slice: ByteSlice, from offset: Int) {
-        let queue = SendQueue()
+        let queue = SendQueue(server.pinned)
         queue.append(.memory(ByteSlice(block: slice.block, offset: slice.offset + offset, count: slice.count - offset)))
         self.queue = queue
         outputIsBlocked()

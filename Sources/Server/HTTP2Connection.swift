@@ -356,7 +356,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func transmit(_ items: [SendItem]?) {
         let hasBody = !server.output.isEmpty || items != nil
         if hasBody {
-            let queue = SendQueue()
+            let queue = SendQueue(server.pinned)
             if !server.output.isEmpty {
                 let block = OwnedBytes(copying: server.output)
                 queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
@@ -364,6 +364,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
             for item in items ?? [] { queue.append(item) }
             self.queue = queue
             outputIsBlocked()
+            if phase == .closed { return }
             if server.output.capacity > 4 * ServerCore.copyLimit { server.output = [] }
         }
         respond(server.head, hasBody: hasBody)
@@ -386,7 +387,12 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? { 0 }
 
     override func outputIsBlocked() {
-        blockedUntil = server.loop.now + server.limits.peerMilliseconds
+        if holdsTooMuch {
+            server.logSlowPeer()
+            close()
+            return
+        }
+        peerTook(0)
         updateDeadline()
         wire.resume()
     }
@@ -401,16 +407,16 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         guard let queue else { return phase == .sending ? .end(0) : .deferred }
         var filled = 0
         let progress = queue.fill(buffer, filled: &filled)
-        if filled > 0 { blockedUntil = server.loop.now + server.limits.peerMilliseconds }
+        if filled > 0 { peerTook(filled) }
         switch progress {
         case .done:
             self.queue = nil
-            blockedUntil = .max
+            peerTookAll()
             return phase == .sending ? .end(filled) : .bytes(filled)
         case .blocked, .budgetSpent: return .bytes(filled)
         case .cold(let handle, let offset, let count):
             warming = true
-            blockedUntil = .max
+            waitsForServer()
             server.load(handle, offset: offset, count: count, for: self)
             return filled > 0 ? .bytes(filled) : .deferred
         case .failed, .truncated:

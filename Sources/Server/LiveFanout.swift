@@ -122,7 +122,7 @@ struct FanoutBudget {
 extension ServerCore: LiveSink {
     func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
         for reader in polls { exchange(reader).isWoken() }
-        if let running = fanouts.first(where: { $0.stream === stream }) {
+        if let running = fanouts[stream.id] {
             if running.meanwhile == nil {
                 running.meanwhile = Fanout.Work(publication, polls: polls, events: events)
             } else {
@@ -133,22 +133,22 @@ extension ServerCore: LiveSink {
         let fanout = Fanout(stream, Fanout.Work(publication, polls: polls, events: events))
         if fanouts.isEmpty, proceed(with: fanout, stream) { return }
         stream.hold()
-        fanouts.append(fanout)
+        fanouts[stream.id] = fanout
+        fanoutOrder.append(fanout)
         continueSoon()
     }
 
     /// A further share of the passes under way, which take turns.
     func continueFanouts() {
-        var waiting = fanouts.count
-        while waiting > 0, !fanoutBudget.isSpent {
+        var waiting = fanoutOrder.count
+        while waiting > 0, !fanoutBudget.isSpent, let fanout = fanoutOrder.popFirst() {
             waiting -= 1
-            let fanout = fanouts.removeFirst()
             let isDone = loop.isolated(fanout.stream) { stream in
                 let isDone = proceed(with: fanout, stream)
                 if isDone { stream.release() }
                 return isDone
             }
-            if !isDone { fanouts.append(fanout) }
+            if isDone { fanouts[fanout.stream.id] = nil } else { fanoutOrder.append(fanout) }
         }
     }
 

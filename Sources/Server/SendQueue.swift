@@ -1,6 +1,7 @@
 // What is still to be sent on one connection, in order: bytes of its own, shared memory, ranges of files.
 //
-// It exists only while something could not be sent at once. Its size is bounded by what is put in: one response, or one live frame.
+// It exists only while something could not be sent at once. Its size is bounded by what is put in: one response, or one live frame. Blocks of memory
+// that a queue holds cannot be given back meanwhile; `PinnedBlocks` counts each of them once, however many queues hold it.
 
 import StreamStore
 import SystemCalls
@@ -15,27 +16,47 @@ final class ByteAccount {
     var held = 0
 }
 
+/// Blocks of memory that wait for peers, all together.
+final class PinnedBlocks {
+    private var counts: [ObjectIdentifier: Int] = [:]
+    private(set) var bytes = 0
+
+    fileprivate func pin(_ block: OwnedBytes) {
+        let count = counts[ObjectIdentifier(block), default: 0]
+        if count == 0 { bytes += block.capacity }
+        counts[ObjectIdentifier(block)] = count + 1
+    }
+
+    fileprivate func unpin(_ block: OwnedBytes) {
+        guard let count = counts[ObjectIdentifier(block)] else { return }
+        if count == 1 {
+            counts[ObjectIdentifier(block)] = nil
+            bytes -= block.capacity
+        } else {
+            counts[ObjectIdentifier(block)] = count - 1
+        }
+    }
+}
+
 final class SendQueue {
+    private let pinned: PinnedBlocks
     private var items: [SendItem] = []
     private var first = 0
     /// A file range up to here has just been read by a disk worker and is sent without asking whether it is cached.
     private var warmedTo = -1
 
-    private var account: ByteAccount?
-    private var charged = 0
+    init(_ pinned: PinnedBlocks) { self.pinned = pinned }
 
-    deinit { account?.held -= charged }
-
-    /// Counts bytes that are held for this peer alone, for as long as the queue is there.
-    func charge(_ count: Int, to account: ByteAccount) {
-        self.account = account
-        charged += count
-        account.held += count
+    deinit {
+        for item in items[first...] { if case .memory(let slice) = item { pinned.unpin(slice.block) } }
     }
 
     var isEmpty: Bool { first == items.count }
 
-    func append(_ item: SendItem) { items.append(item) }
+    func append(_ item: SendItem) {
+        if case .memory(let slice) = item { pinned.pin(slice.block) }
+        items.append(item)
+    }
 
     enum Progress {
         case done
@@ -131,7 +152,8 @@ final class SendQueue {
     /// What was cold has been read: it stands in front of the rest of its file.
     func supply(_ block: OwnedBytes) {
         guard first < items.count, case .file(let handle, let offset, let count) = items[first] else { return }
-        precondition(block.count <= count, "no more was asked for than the item has")
+        guard block.count <= count else { return }
+        pinned.pin(block)
         if block.count == count { next() } else { items[first] = .file(handle, offset: offset + block.count, count: count - block.count) }
         items.insert(.memory(ByteSlice(block: block, offset: 0, count: block.count)), at: first)
     }
@@ -153,6 +175,7 @@ final class SendQueue {
     func warmed(to end: Int) { warmedTo = end }
 
     private func next() {
+        if case .memory(let slice) = items[first] { pinned.unpin(slice.block) }
         first += 1
         warmedTo = -1
         if first == items.count {

@@ -2,6 +2,7 @@
 //
 // @unchecked Sendable: confined to the reactor, like the connections.
 
+import DequeModule
 import HTTPWire
 import Logging
 import Reactor
@@ -42,20 +43,21 @@ final class ServerCore: @unchecked Sendable {
     private var lastGeneration: UInt32 = 0
     /// The loop wakes at the wheel's next slot.
     private var wheelIsTimed = false
-    private var postponed: [Connection] = []
+    private var postponed: Deque<Connection> = []
     /// Readers of events that catch up, in the order in which they get on.
-    private var postponedEvents: [Exchange] = []
-    /// Passes over a stream's readers that did not end in their turn.
-    var fanouts: [Fanout] = []
+    private var postponedEvents: Deque<Exchange> = []
+    /// Passes over a stream's readers that did not end in their turn, by the stream's id, and the order in which they get on.
+    var fanouts: [UInt64: Fanout] = [:]
+    var fanoutOrder: Deque<Fanout> = []
     /// What is left of this turn's shares for passes over readers, and for readers that catch up.
     var fanoutBudget: FanoutBudget
     var pumpBudget: FanoutBudget
     /// Connections with input that is here already, of which no readiness will tell.
-    private var unread: [any ServedConnection] = []
+    private var unread: Deque<any ServedConnection> = []
     /// HTTP/2 connections with something to send, each once.
     private var unflushed: [HTTP2Connection] = []
     /// With more to send than the turns had room for, in the order in which they are to send.
-    private var senders: [Connection] = []
+    private var senders: Deque<Connection> = []
     /// For listeners that speak TLS; a reload replaces it.
     var tls: TLSContext?
     /// Where the redirecting listeners send to.
@@ -68,6 +70,8 @@ final class ServerCore: @unchecked Sendable {
     private var continues = false
     /// Pieces of events that are kept for several readers.
     let sharedEvents = ByteAccount()
+    /// What peers have not taken.
+    let pinned = PinnedBlocks()
     /// Addresses, and the memory that is held for them.
     let peers: PeerTable
     private(set) var logsAccess: Bool
@@ -198,6 +202,20 @@ final class ServerCore: @unchecked Sendable {
         }
     }
 
+    private var slowPeers = 0
+    private var slowPeersLoggedAt: Int64?
+
+    /// A peer is cut off, because too much waits for peers. Said every ten seconds while it lasts.
+    func logSlowPeer() {
+        slowPeers += 1
+        guard slowPeersLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true else { return }
+        slowPeersLoggedAt = loop.now
+        logger.warning(
+            "readers that do not take their answers are cut off: too much memory waits for them",
+            metadata: ["bytes": "\(pinned.bytes)", "readers": "\(slowPeers)"])
+        slowPeers = 0
+    }
+
     private var exhaustionLoggedAt: Int64?
 
     /// No descriptor or no memory for another connection. Said every ten seconds while it lasts.
@@ -305,36 +323,35 @@ final class ServerCore: @unchecked Sendable {
         continues = true
         dispatcher.post { [self] in
             continues = false
-            let requests = postponed
-            postponed = []
-            for connection in requests { connection.resumePostponed() }
-            let readers = unread
-            unread = []
-            for connection in readers {
+            // Each list is gone through once: what comes to it meanwhile is the next turn's.
+            var left = min(postponed.count, limits.requestsPerTurn / limits.pipelineBudget)
+            while left > 0, let connection = postponed.popFirst() {
+                left -= 1
+                connection.resumePostponed()
+            }
+            left = min(unread.count, limits.readsPerTurn)
+            while left > 0, let connection = unread.popFirst() {
+                left -= 1
                 connection.readsLater = false
                 connection.resumeReading()
             }
-            var served = 0
-            while served < senders.count, sendBytesLeft > 0 {
-                senders[served].resumeSending()
-                served += 1
+            left = senders.count
+            while left > 0, sendBytesLeft > 0, let connection = senders.popFirst() {
+                left -= 1
+                connection.resumeSending()
             }
-            senders.removeFirst(served)
             continueFanouts()
             pumpReaders()
-            if !fanouts.isEmpty { continueSoon() }
+            if !fanouts.isEmpty || !postponed.isEmpty || !unread.isEmpty { continueSoon() }
         }
     }
 
     private func pumpReaders() {
-        let readers = postponedEvents
-        postponedEvents = []
-        var next = 0
-        while next < readers.count, !pumpBudget.isSpent {
-            readers[next].resumePumping()
-            next += 1
+        var left = postponedEvents.count
+        while left > 0, !pumpBudget.isSpent, let reader = postponedEvents.popFirst() {
+            left -= 1
+            reader.resumePumping()
         }
-        postponedEvents.insert(contentsOf: readers[next...], at: 0)
     }
 
     func drain() {

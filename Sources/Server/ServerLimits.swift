@@ -54,8 +54,16 @@ struct ServerLimits {
     var acceptBudget = 256
     /// Pipelined requests of one connection answered in one turn.
     var pipelineBudget = 64
+    /// Of all connections together: pipelined requests answered in one turn beside what the sockets tell, and connections that go on reading
+    /// what their TLS session holds.
+    var requestsPerTurn = 512
+    var readsPerTurn = 64
     /// Bytes of further requests that are kept while one is being answered.
-    var pipelineBytes = 64 * 1024
+    var pipelineBytes = 16 * 1024
+    /// Memory of answers that peers do not take, of all together: beyond it, whoever adds to it is cut off.
+    var pinnedBytes: Int { peerBytes / 2 }
+    /// A peer that is sent something takes so many bytes, or all there is, each time that `peerMilliseconds` pass.
+    var peerFloorBytes = 16 * 1024
 
     init(_ settings: Settings, connections: Int) {
         wire.headBytes = settings.headLimit

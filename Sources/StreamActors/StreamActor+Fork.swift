@@ -48,6 +48,7 @@ extension StreamActor {
             expire()
             return .refused(image.forks > 0 ? .sourceRetained : .sourceNotFound)
         }
+        if depth + 1 >= StoreLimits.forkDepth { return .refused(.forkTooDeep(StoreLimits.forkDepth)) }
         if let type, !type.matches(contentType) { return .refused(.sourceTypeDiffers(contentType.text)) }
         let tail = image.state.tail
         let offset = fork.offset ?? tail
@@ -162,6 +163,10 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     }
 
     private func next() {
+        guard requester.awaits(tag) else {
+            context.loop.isolated(source) { $0.waits -= 1 }
+            return
+        }
         let request = ReadRequest(start: .position(point.position), mode: .catchUp)
         if let outcome = context.loop.isolated(source, { $0.read(request, self, 0) }) { take(outcome) }
     }
@@ -176,9 +181,11 @@ private final class ForkSearch: Requester, @unchecked Sendable {
                 let counted = Self.count(left, in: result.pieces)
                 context.dispatcher.post { self.counted(counted, result.to) }
             }
-        case .refused(.unavailable(let reason)):
+        case .refused(.notFound), .refused(.retained): end()
+        // Damaged, or unreadable: asking again would be told the same.
+        case .refused(let refusal):
             context.loop.isolated(source) { $0.waits -= 1 }
-            requester.answer(.refused(.unavailable(reason)), from: nil, tag: tag)
+            requester.answer(.refused(refusal), from: nil, tag: tag)
         // The end of what is durable, or of the stream.
         default: end()
         }

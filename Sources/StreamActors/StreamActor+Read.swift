@@ -106,18 +106,15 @@ extension StreamActor {
     }
 
     /// The streams that have this stream's bytes, from itself up to the one that has the byte at `position`, and where the part of each
-    /// ends. A source of which the fork has only what the source itself has from above has no part.
+    /// ends. A source of which the fork has only what the source itself has from above has no part (`owner`).
     func line(downTo position: UInt64) -> [(stream: StreamActor, end: UInt64)] {
         var line = [(stream: self, end: UInt64.max)]
         var start = image.start
-        var next = source
+        var next = owner
         while start > position, let stream = next {
-            let its = context.loop.isolated(stream) { $0.image.start }
-            if its < start {
-                line.append((stream, start))
-                start = its
-            }
-            next = stream.source
+            line.append((stream, start))
+            start = context.loop.isolated(stream) { $0.image.start }
+            next = stream.owner
         }
         return line
     }

@@ -47,6 +47,11 @@ public actor StreamActor {
     nonisolated(unsafe) var ringIndex = -1
     /// What a fork was made from.
     nonisolated let source: StreamActor?
+    /// The nearest stream of that line that has bytes of its own from before this stream's start: reads pass over those that have none. The
+    /// source keeps it in memory.
+    nonisolated unowned(unsafe) let owner: StreamActor?
+    /// Streams that this one comes from.
+    nonisolated let depth: Int
     public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
 
     var image: StreamImage
@@ -95,6 +100,11 @@ public actor StreamActor {
     /// Made by the registry, which counts it at its source.
     init(_ image: StreamImage, life: Life, source: StreamActor?, context: StreamContext) {
         self.source = source
+        depth = source.map { $0.depth + 1 } ?? 0
+        let start = image.start
+        owner = source.flatMap { source in
+            context.loop.isolated(source) { $0.image.start < start ? source : source.owner }
+        }
         id = image.id
         name = image.name
         contentType = image.configuration.contentType
@@ -475,14 +485,21 @@ public actor StreamActor {
         image.forks += 1
         image.appliedLSN = lsn
         markDirty()
+        // What the count decides is told to nobody before the count is durable.
+        enqueue(lsn: lsn, nil, 0, .nothing)
     }
 
     /// The end of a fork has been accepted with the record `lsn`. When this stream was kept for it alone it is ended too; the LSN of that.
     private func forkEnded(_ lsn: UInt64) -> UInt64? {
-        precondition(image.forks > 0, "a fork that ends has been counted")
+        guard image.forks > 0 else {
+            // Only a catalog that has lost a page says so.
+            context.onDamage(name, "it counts no fork, and one of its forks ends")
+            return nil
+        }
         image.forks -= 1
         image.appliedLSN = lsn
         markDirty()
+        enqueue(lsn: lsn, nil, 0, .nothing)
         guard image.forks == 0, image.isRetained else { return nil }
         guard journalOwnDelete() else {
             context.orphans[id] = self

@@ -130,6 +130,12 @@ public enum Outcome: Sendable {
 public protocol Requester: AnyObject, Sendable {
     /// The answer to the request that was made with `tag`. A requester that is gone by now ignores it.
     func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32)
+    /// Whether the answer to that request is still wanted: a long search ends when it is not.
+    func awaits(_ tag: UInt32) -> Bool
+}
+
+extension Requester {
+    public func awaits(_ tag: UInt32) -> Bool { true }
 }
 
 /// A requester that waits for what comes next.
