@@ -179,6 +179,7 @@ public final class ServerRuntime {
             limits: limits, syncs: syncs,
             clock: ExpiryClock(
                 wall: loop.wallNow, monotonic: loop.now, boot: Clocks.bootID(), saved: try catalog.mark().clock))
+        context.producerRetention = settings.producerRetention.milliseconds
         registry = try StreamRegistry(context: context, recovered: recovered)
         checkpointer = Checkpointer(context: context, registry: registry)
         scrubber = Scrubber(context: context, rate: settings.scrubRate, pause: settings.scrubPause.milliseconds)
@@ -485,6 +486,7 @@ public final class ServerRuntime {
         reloadFault = nil
         settings = change.settings
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
+        context.producerRetention = settings.producerRetention.milliseconds
         core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), Self.router(settings), logsAccess: settings.accessLog)
         for listener in listeners { listener.prepareConnections() }
         reloadTLS(onlyIfChanged: false)

@@ -240,6 +240,8 @@ public final class Checkpointer: @unchecked Sendable {
             for capture in captures {
                 context.loop.isolated(capture.stream) {
                     $0.isCaptured = false
+                    // What has changed since is newer.
+                    $0.image.unsavedProducers.merge(capture.image.unsavedProducers) { newer, _ in newer }
                     $0.markDirty()
                 }
             }

@@ -141,6 +141,7 @@ extension StreamActor {
         isCaptured = true
         var (copy, inline) = image.forCatalog()
         copy.renewedUntil = renewedUntil
+        image.unsavedProducers = [:]
         return .captured(Capture(stream: self, image: copy, inline: inline, sealed: unsavedSealed, needsFlush: needsFlush))
     }
 

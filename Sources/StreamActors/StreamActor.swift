@@ -308,7 +308,8 @@ public actor StreamActor {
     private func append(
         _ request: AppendRequest, _ content: Content, _ command: StreamCommand, _ requester: any Requester, _ tag: UInt32
     ) -> Outcome? {
-        let decision = image.state.decide(request, streamType: contentType)
+        let decision = image.state.decide(
+            request, streamType: contentType, now: context.now, retention: context.producerRetention)
         if command.condition == .never {
             if case .duplicate = decision {} else { return answer(.refused(.conditionFailed), requester, tag) }
         }

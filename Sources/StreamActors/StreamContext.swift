@@ -61,6 +61,8 @@ public final class StreamContext: @unchecked Sendable {
     var orphans: [UInt64: StreamActor] = [:]
     /// Ranges of streams whose bytes on the disk are not what was written (Scrubber).
     var damaged: [UInt64: [Range<UInt64>]] = [:]
+    /// A producer that has been idle for so long may be forgotten, milliseconds. Changes when the configuration is read again.
+    public var producerRetention: Int64 = 7 * 86_400_000
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []

@@ -21,10 +21,17 @@ public struct ProducerStamp: Sendable, Equatable {
 public struct ProducerState: Sendable, Equatable {
     public var epoch: UInt64
     public var sequence: UInt64
+    /// When it was accepted, Unix milliseconds; no part of what the producer is told.
+    public var seen: Int64
 
-    public init(epoch: UInt64, sequence: UInt64) {
+    public init(epoch: UInt64, sequence: UInt64, seen: Int64 = 0) {
         self.epoch = epoch
         self.sequence = sequence
+        self.seen = seen
+    }
+
+    public static func == (one: ProducerState, other: ProducerState) -> Bool {
+        one.epoch == other.epoch && one.sequence == other.sequence
     }
 }
 
@@ -66,8 +73,11 @@ public enum AppendRefusal: Equatable, Sendable {
 }
 
 public struct StreamState: Sendable {
-    /// Producers that one stream remembers. Forgetting one could store a retry twice, so a further one is refused instead.
+    /// Producers that one stream remembers. Forgetting one could store a retry twice, so a further one takes the place of the one that has been
+    /// idle longest, if that is long enough, and is refused otherwise.
     public static let producerLimit = 16_384
+    /// Bytes of a producer's id (ACCESS.md 16).
+    public static let producerIDLimit = 256
 
     public var tail: UInt64
     public var closed: Bool
@@ -91,7 +101,13 @@ public struct StreamState: Sendable {
     }
 
     /// Order of the checks: closed, producer, content type, Stream-Seq.
-    public func decide(_ request: AppendRequest, streamType: ContentType) -> AppendDecision {
+    ///
+    /// - Parameters:
+    ///   - now: Unix milliseconds.
+    ///   - retention: a producer idle for so long may be forgotten, milliseconds.
+    public func decide(
+        _ request: AppendRequest, streamType: ContentType, now: Int64 = 0, retention: Int64 = .max
+    ) -> AppendDecision {
         if closed {
             if let producer = request.producer {
                 guard let closedBy, producer == closedBy else { return .refuse(.closed) }
@@ -111,7 +127,11 @@ public struct StreamState: Sendable {
                 }
             } else {
                 if producer.sequence != 0 { return .refuse(.producerGap(expected: 0, received: producer.sequence)) }
-                if producers.count >= Self.producerLimit { return .refuse(.tooManyProducers) }
+                if producers.count >= Self.producerLimit {
+                    guard let idlest = idlestProducer, now.subtractingReportingOverflow(idlest.value.seen).partialValue >= retention else {
+                        return .refuse(.tooManyProducers)
+                    }
+                }
             }
         }
         if request.hasContent, let type = request.contentType, !type.matches(streamType) { return .refuse(.contentTypeDiffers) }
@@ -121,15 +141,35 @@ public struct StreamState: Sendable {
         return .accept
     }
 
+    /// The producer whose place a new one takes; of several that were last seen at the same time that with the lowest id, so that a replay
+    /// of the journal finds the same.
+    private var idlestProducer: (key: [UInt8], value: ProducerState)? {
+        producers.min {
+            $0.value.seen == $1.value.seen ? $0.key.lexicographicallyPrecedes($1.key) : $0.value.seen < $1.value.seen
+        }
+    }
+
     /// Takes an accepted request whose content adds `count` stored bytes. The caller has made the cuts.
-    public mutating func apply(count: UInt64, closes: Bool, sequence: [UInt8]?, producer: ProducerStamp?) {
+    ///
+    /// - Parameter time: when it was accepted, Unix milliseconds.
+    /// - Returns: the producer that was forgotten for it.
+    @discardableResult
+    public mutating func apply(
+        count: UInt64, closes: Bool, sequence: [UInt8]?, producer: ProducerStamp?, at time: Int64 = 0
+    ) -> [UInt8]? {
         precondition(!closed, "a closed stream does not change")
         tail += count
+        var forgotten: [UInt8]?
         if let sequence { lastSequence = sequence }
-        if let producer { producers[producer.id] = ProducerState(epoch: producer.epoch, sequence: producer.sequence) }
+        if let producer {
+            if producers.count >= Self.producerLimit, producers[producer.id] == nil { forgotten = idlestProducer?.key }
+            if let forgotten { producers[forgotten] = nil }
+            producers[producer.id] = ProducerState(epoch: producer.epoch, sequence: producer.sequence, seen: time)
+        }
         if closes {
             closed = true
             closedBy = producer
         }
+        return forgotten
     }
 }

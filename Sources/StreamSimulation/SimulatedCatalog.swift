@@ -19,6 +19,7 @@ public final class SimulatedCatalog: Catalog, @unchecked Sendable {
         var names: [[UInt8]: Entry] = [:]
         var ids: [UInt64: [UInt8]] = [:]
         var segments: [UInt64: [UInt64: [UInt8]]] = [:]
+        var producers: [UInt64: [[UInt8]: ProducerState]] = [:]
         var mark = CatalogMark()
     }
 
@@ -56,7 +57,7 @@ public final class SimulatedCatalog: Catalog, @unchecked Sendable {
         do throws(CodingFault) {
             var metas: [SegmentMeta] = []
             for (_, bytes) in (tables.segments[entry.id] ?? [:]).sorted(by: { $0.key < $1.key }) { metas.append(try Self.segment(bytes)) }
-            return try StreamEntry.decode(bytes: entry.bytes, segments: metas)
+            return try StreamEntry.decode(bytes: entry.bytes, segments: metas, producers: tables.producers[entry.id] ?? [:])
         } catch { throw CatalogFault("the entry of stream \(entry.id): \(error)") }
     }
 
@@ -123,6 +124,7 @@ public final class SimulatedCatalog: Catalog, @unchecked Sendable {
                 tables.names[image.name] = Entry(
                     id: image.id, deadline: image.deadline, bytes: StreamEntry.encode(image, inline: inline))
                 tables.ids[image.id] = image.name
+                for (producer, state) in image.unsavedProducers { tables.producers[image.id, default: [:]][producer] = state }
                 for segment in sealed + (image.active.end > image.active.base ? [image.active] : []) {
                     tables.segments[image.id, default: [:]][segment.base] = segment.encode()
                 }
@@ -143,6 +145,7 @@ public final class SimulatedCatalog: Catalog, @unchecked Sendable {
     private static func remove(_ id: UInt64, _ tables: inout Tables) -> Bool {
         guard let name = tables.ids.removeValue(forKey: id) else { return false }
         tables.segments[id] = nil
+        tables.producers[id] = nil
         guard tables.names[name]?.id == id else { return false }
         tables.names[name] = nil
         return true
@@ -152,9 +155,11 @@ public final class SimulatedCatalog: Catalog, @unchecked Sendable {
 }
 
 extension StreamEntry {
-    static func decode(bytes: [UInt8], segments: [SegmentMeta]) throws(CodingFault) -> StreamImage {
+    static func decode(
+        bytes: [UInt8], segments: [SegmentMeta], producers: [[UInt8]: ProducerState]
+    ) throws(CodingFault) -> StreamImage {
         let block = OwnedBytes(copying: bytes)
         defer { withExtendedLifetime(block) {} }
-        return try decode(block.bytes, segments: segments)
+        return try decode(block.bytes, segments: segments, producers: producers)
     }
 }

@@ -18,6 +18,8 @@ final class CatalogEnvironment: @unchecked Sendable {
     let handle: OpaquePointer
     /// Handles of the databases in the order of their names. LMDB numbers them as they are opened: the same in every environment.
     let databases: [MDB_dbi]
+    /// A database that is not there; it reads as empty.
+    static let absent = MDB_dbi.max
     private let file: mdb_filehandle_t
     private let pageSize: Int
 
@@ -40,7 +42,7 @@ final class CatalogEnvironment: @unchecked Sendable {
         try LMDBCatalog.check(mdb_env_create(&created), "create an LMDB environment")
         let handle = created!
         do throws(CatalogFault) {
-            try LMDBCatalog.check(mdb_env_set_maxdbs(handle, 8), "set up the catalog")
+            try LMDBCatalog.check(mdb_env_set_maxdbs(handle, 16), "set up the catalog")
             try LMDBCatalog.check(mdb_env_set_mapsize(handle, Self.mapSize), "set up the catalog")
             try LMDBCatalog.check(
                 mdb_env_open(handle, path, UInt32(MDB_NOTLS | MDB_NORDAHEAD | flags), 0o640), "open the catalog in \(path)")
@@ -80,6 +82,11 @@ final class CatalogEnvironment: @unchecked Sendable {
         for name in names {
             var database: MDB_dbi = 0
             let code = mdb_dbi_open(transaction, name, UInt32(readsOnly ? 0 : MDB_CREATE), &database)
+            if code == MDB_NOTFOUND, readsOnly {
+                // Of a catalog of an older form, which nobody may change here.
+                opened.append(absent)
+                continue
+            }
             if code != 0 { mdb_txn_abort(transaction) }
             try LMDBCatalog.check(code, "open the catalog's \(name)")
             opened.append(database)
@@ -110,7 +117,7 @@ final class CatalogEnvironment: @unchecked Sendable {
         defer { mdb_txn_abort(transaction) }
         let main: MDB_dbi = 1
         var found: [MDB_stat] = []
-        for database in [main] + databases {
+        for database in [main] + databases where database != Self.absent {
             var statistics = MDB_stat()
             try LMDBCatalog.check(mdb_stat(transaction, database, &statistics), "read the catalog's size")
             found.append(statistics)

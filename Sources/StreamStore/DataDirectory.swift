@@ -1,7 +1,7 @@
 // The data directory: taken by one server at a time, of a known format.
 //
 //     LOCK       flock(2), held while the server runs
-//     FORMAT     "durable-streams data directory\nformat 1\n"
+//     FORMAT     "durable-streams data directory\nformat 2\n"
 //     journal/   catalog/   streams/
 //
 // Opening it answers every way in which it can be unusable with its own message, before anything in it is changed.
@@ -16,7 +16,7 @@ public struct DataDirectoryFault: Error, Sendable, CustomStringConvertible {
 }
 
 public final class DataDirectory: Sendable {
-    public static let format = 1
+    public static let format = 2
     private static let firstLine = "durable-streams data directory"
 
     public let path: String
@@ -35,6 +35,10 @@ public final class DataDirectory: Sendable {
             for name in ["journal", "catalog", "streams"] { try FileCalls.makeDirectory(path + "/" + name) }
             if access(path + "/FORMAT", F_OK) != 0 {
                 try Self.syncParents(path)
+                try Self.writeFormat(path)
+            } else if try Self.format(of: path + "/FORMAT") < Self.format {
+                // Before anything of the present form is written: an older server refuses the directory from now on. What is of an older form is
+                // brought up to date where it is read.
                 try Self.writeFormat(path)
             }
             try FileCalls.syncDirectory(path)

@@ -1,14 +1,16 @@
 // The catalog in LMDB (one file, memory-mapped, copy-on-write B+ tree: a commit is atomic, readers never wait).
 //
-//     names      key of the name → stream entry (StreamEntry.swift)      ordered by name
-//     ids        u64 id, big-endian → key of the name
+//     names      name → stream entry (StreamEntry.swift)                 ordered by name; long names: LMDBCatalog+Names.swift
+//     long       what of a long name is behind its first part → stream entry
+//     ids        u64 id, big-endian → name
 //     segments   u64 id, u64 base, big-endian → segment (SegmentMeta.swift), u32 CRC32C
+//     producers  u64 id, big-endian, producer's id → u64 epoch, u64 sequence, i64 last seen
 //     deadlines  u64 deadline with its sign bit turned, u64 id, big-endian → name                  ordered by deadline
 //     meta       "mark" → u64 checkpoint LSN, u64 next stream id, u64 number of streams
 //                         [i64 expiry time, i64 wall clock, i64 monotonic clock, string boot (ExpiryClock.Reading)]
+//                "form" → u64 2         "next table" → u64
 //
-// The key of a name is the name, if it is at most 480 bytes long (LMDB keys end at 511); else its first 440 bytes, a zero byte (which no
-// name contains), a 64-bit hash of the name and the stream's id. Names are compared whole, so a collision costs time and nothing else.
+// What a checkpoint writes for a stream is in proportion to what has changed: its entry, its changed segments, its changed producers.
 //
 // LMDB keeps the pages that a commit frees. When most of the file is such pages, it is replaced by a copy without them
 // (LMDBCatalog+Compaction.swift); readers do not notice.
@@ -25,7 +27,7 @@ import SystemPackage
 
 public final class LMDBCatalog: Catalog, @unchecked Sendable {
     /// In the order in which they are opened.
-    static let databases = ["names", "ids", "segments", "deadlines", "meta"]
+    static let databases = ["names", "ids", "segments", "deadlines", "meta", "long", "producers"]
 
     let directory: String
     let syncs: Bool
@@ -39,7 +41,9 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     let ids: MDB_dbi
     let segments: MDB_dbi
     let deadlines: MDB_dbi
-    private let meta: MDB_dbi
+    let meta: MDB_dbi
+    let long: MDB_dbi
+    let producers: MDB_dbi
 
     /// `onNote` is told what an operator may want to know.
     public init(directory: String, syncs: Bool, onNote: @escaping @Sendable (String) -> Void = { _ in }) throws(CatalogFault) {
@@ -59,7 +63,10 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         segments = opened.databases[2]
         deadlines = opened.databases[3]
         meta = opened.databases[4]
+        long = opened.databases[5]
+        producers = opened.databases[6]
         current = Mutex(opened)
+        try migrate()
     }
 
     /// For looking only, also beside the server that the catalog belongs to.
@@ -73,6 +80,8 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         segments = opened.databases[2]
         deadlines = opened.databases[3]
         meta = opened.databases[4]
+        long = opened.databases[5]
+        producers = opened.databases[6]
         current = Mutex(opened)
     }
 
@@ -102,15 +111,16 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
 
     public func image(named name: [UInt8]) throws(CatalogFault) -> StreamImage? {
         try read { (transaction) throws(CatalogFault) in
-            guard let key = try self.key(of: name, transaction) else { return nil }
-            return try self.image(key: key, transaction)
+            try self.image(named: name, transaction)
         }
     }
 
     public func image(id: UInt64) throws(CatalogFault) -> StreamImage? {
         try read { (transaction) throws(CatalogFault) in
-            guard let key = try Self.get(transaction, self.ids, Self.bigEndian(id), { Array($0) }) else { return nil }
-            return try self.image(key: key, transaction)
+            guard let name = try Self.get(transaction, self.ids, Self.bigEndian(id), { Array($0) }) else { return nil }
+            guard let image = try self.image(named: name, transaction) else { return nil }
+            guard image.id == id else { throw CatalogFault("id \(id) leads to the entry of stream \(image.id)") }
+            return image
         }
     }
 
@@ -148,7 +158,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     public func due(before moment: Int64, after: DueStream?, limit: Int) throws(CatalogFault) -> [DueStream] {
         try read { (transaction) throws(CatalogFault) in
             var found: [DueStream] = []
-            let start = after.map { Self.deadlineKey($0.deadline, $0.id + 1) } ?? []
+            let start = after.map { Self.deadlineKey($0.deadline, $0.id &+ 1) } ?? []
             try Self.scan(transaction, self.deadlines, from: start) { key, value in
                 guard key.count == 16 else { return true }
                 let deadline = Int64(bitPattern: UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) ^ Self.signBit)
@@ -164,13 +174,13 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     /// All entries in the order of their names; `visit` returns false to stop. For inspection and tests.
     public func forEach(_ visit: (StreamImage) -> Bool) throws(CatalogFault) {
         try read { (transaction) throws(CatalogFault) in
-            var keys: [[UInt8]] = []
-            try Self.scan(transaction, self.names, from: []) { key, _ in
-                keys.append(Array(key))
+            var names: [[UInt8]] = []
+            try self.scanEntries(transaction, after: nil) { name, _ in
+                names.append(name)
                 return true
             }
-            for key in keys {
-                if let image = try self.image(key: key, transaction), !visit(image) { return }
+            for name in names {
+                if let image = try self.image(named: name, transaction), !visit(image) { return }
             }
         }
     }
@@ -181,7 +191,8 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             guard let lsn = try? reader.read(UInt64.self), let next = try? reader.read(UInt64.self),
                 let count = try? reader.read(UInt64.self)
             else { return nil }
-            var mark = CatalogMark(checkpointLSN: lsn, nextStreamID: next, streamCount: Int(count))
+            guard let count = Int(exactly: count), next > 0, lsn < UInt64.max else { return nil }
+            var mark = CatalogMark(checkpointLSN: lsn, nextStreamID: next, streamCount: count)
             if let expiry = try? reader.read(Int64.self), let wall = try? reader.read(Int64.self),
                 let monotonic = try? reader.read(Int64.self), let boot = try? reader.readString()
             {
@@ -194,17 +205,35 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         return mark
     }
 
-    func image(key: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> StreamImage? {
-        guard let entry = try Self.get(transaction, names, key, { Array($0) }) else { return nil }
-        guard let id = Self.id(ofEntry: entry) else { throw CatalogFault("the entry of \(StreamLabel.text(key)) is damaged") }
+    func image(named name: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> StreamImage? {
+        guard let entry = try entry(named: name, transaction) else { return nil }
+        guard let id = Self.id(ofEntry: entry) else { throw CatalogFault("the entry of \(StreamLabel.text(name)) is damaged") }
         let metas = try segments(of: id, transaction)
+        let known = try producers(of: id, transaction)
         do throws(CodingFault) {
             let block = OwnedBytes(copying: entry)
             defer { withExtendedLifetime(block) {} }
-            return try StreamEntry.decode(block.bytes, segments: metas)
+            let image = try StreamEntry.decode(block.bytes, segments: metas, producers: known)
+            guard image.name == name else { throw .invalid("it is the entry of \(StreamLabel.text(image.name))") }
+            return image
         } catch {
-            throw CatalogFault("the entry of stream \(StreamLabel.text(key)): \(error)")
+            throw CatalogFault("the entry of stream \(StreamLabel.text(name)): \(error)")
         }
+    }
+
+    /// The producers of a stream.
+    private func producers(of id: UInt64, _ transaction: OpaquePointer) throws(CatalogFault) -> [[UInt8]: ProducerState] {
+        var found: [[UInt8]: ProducerState] = [:]
+        let prefix = Self.bigEndian(id)
+        try Self.scan(transaction, producers, from: prefix) { key, value in
+            guard key.starts(with: prefix) else { return false }
+            var reader = ByteReader(value)
+            if let epoch = try? reader.read(UInt64.self), let sequence = try? reader.read(UInt64.self), let seen = try? reader.read(Int64.self) {
+                found[Array(key[8...])] = ProducerState(epoch: epoch, sequence: sequence, seen: seen)
+            }
+            return true
+        }
+        return found
     }
 
     /// The segments of a stream, ascending.
@@ -271,10 +300,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         _ image: StreamImage, inline: [ByteSlice], sealed: [SegmentMeta], _ transaction: OpaquePointer
     ) throws(CatalogFault) -> Bool {
         let id = Self.bigEndian(image.id)
-        let key = Self.key(of: image.name, id: image.id)
-        // A long name's key holds the id, so an older stream of this name has another key.
-        let beforeKey = try self.key(of: image.name, transaction) ?? key
-        let before = try Self.get(transaction, names, beforeKey, { Array($0) })
+        let before = try entry(named: image.name, transaction)
         if let before, let old = before.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }) {
             if old.id != image.id {
                 // An older stream of this name whose removal comes in the same checkpoint or has been overtaken.
@@ -283,8 +309,20 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
                 try Self.delete(transaction, deadlines, Self.deadlineKey(deadline, image.id))
             }
         }
-        try Self.put(transaction, names, key, StreamEntry.encode(image, inline: inline))
-        try Self.put(transaction, ids, id, key)
+        let place = try makePlace(for: image.name, transaction)
+        try Self.put(transaction, place.database, place.key, StreamEntry.encode(image, inline: inline))
+        try Self.put(transaction, ids, id, image.name)
+        for (producer, state) in image.unsavedProducers {
+            guard let state else {
+                try Self.delete(transaction, producers, id + producer)
+                continue
+            }
+            var writer = ByteWriter()
+            writer.put(state.epoch)
+            writer.put(state.sequence)
+            writer.put(state.seen)
+            try Self.put(transaction, producers, id + producer, writer.bytes)
+        }
         for segment in sealed + (image.active.end > image.active.base ? [image.active] : []) {
             var value = segment.encode()
             withUnsafeBytes(of: value.withUnsafeBytes { Checksum.of($0) }.littleEndian) { value.append(contentsOf: $0) }
@@ -298,15 +336,15 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
 
     /// true when there was an entry.
     private func remove(_ id: UInt64, _ transaction: OpaquePointer) throws(CatalogFault) -> Bool {
-        guard let key = try Self.get(transaction, ids, Self.bigEndian(id), { Array($0) }) else { return false }
+        guard let name = try Self.get(transaction, ids, Self.bigEndian(id), { Array($0) }) else { return false }
         var existed = false
-        if let entry = try Self.get(transaction, names, key, { Array($0) }), Self.id(ofEntry: entry) == id {
+        if let entry = try entry(named: name, transaction), Self.id(ofEntry: entry) == id {
             if let old = entry.withUnsafeBytes({ try? StreamEntry.decode($0, segments: [], ignoringSegments: true) }),
                 let deadline = old.deadline
             {
                 try Self.delete(transaction, deadlines, Self.deadlineKey(deadline, id))
             }
-            try Self.delete(transaction, names, key)
+            try removeEntry(named: name, transaction)
             existed = true
         }
         try Self.delete(transaction, ids, Self.bigEndian(id))
@@ -317,46 +355,28 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
             return true
         }
         for base in bases { try Self.delete(transaction, segments, Self.bigEndian(id, base)) }
+        var known: [[UInt8]] = []
+        try Self.scan(transaction, producers, from: Self.bigEndian(id)) { key, _ in
+            guard key.count >= 8, UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) == id else { return false }
+            known.append(Array(key))
+            return true
+        }
+        for key in known { try Self.delete(transaction, producers, key) }
         return existed
     }
 
     // MARK: Keys
 
-    private static let longestPlainKey = 480
-    private static let prefixLength = 440
-
-    private static func hash(_ name: [UInt8]) -> UInt64 {
-        // FNV-1a; only spreads long names, equality is decided by the names themselves.
-        name.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-    }
-
-    private static func longPrefix(of name: [UInt8]) -> [UInt8] {
-        Array(name.prefix(prefixLength)) + [0] + bigEndian(hash(name))
-    }
-
-    private static func key(of name: [UInt8], id: UInt64) -> [UInt8] {
-        name.count <= longestPlainKey ? name : longPrefix(of: name) + bigEndian(id)
-    }
-
-    /// The key under which a name is stored, if it is.
-    private func key(of name: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> [UInt8]? {
-        if name.count <= Self.longestPlainKey { return name }
-        let prefix = Self.longPrefix(of: name)
-        var found: [UInt8]?
-        try Self.scan(transaction, names, from: prefix) { key, value in
-            guard key.starts(with: prefix) else { return false }
-            var reader = ByteReader(value)
-            if (try? reader.read(UInt8.self)) != nil, (try? reader.read(UInt64.self)) != nil, (try? reader.readString()) == name {
-                found = Array(key)
-                return false
-            }
-            return true
-        }
-        return found
-    }
-
     static func id(ofEntry entry: [UInt8]) -> UInt64? {
         entry.count >= 9 ? entry.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) } : nil
+    }
+
+    static func name(ofEntry entry: [UInt8]) -> [UInt8]? {
+        entry.withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            guard (try? reader.read(UInt8.self)) != nil, (try? reader.read(UInt64.self)) != nil else { return nil }
+            return try? reader.readString()
+        }
     }
 
     private static let signBit: UInt64 = 1 << 63
@@ -387,7 +407,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         return try body(transaction!)
     }
 
-    private func write(_ body: (OpaquePointer) throws(CatalogFault) -> Void) throws(CatalogFault) {
+    func write(_ body: (OpaquePointer) throws(CatalogFault) -> Void) throws(CatalogFault) {
         try writing.withLock { (pause) throws(CatalogFault) in
             var transaction: OpaquePointer?
             try Self.check(mdb_txn_begin(environment.handle, nil, 0, &transaction), "write the catalog")
@@ -412,6 +432,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
     static func get<Value>(
         _ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> Value
     ) throws(CatalogFault) -> Value? {
+        if database == CatalogEnvironment.absent { return nil }
         var found = MDB_val()
         let code = withValue(key) { mdb_get(transaction, database, &$0, &found) }
         if code == MDB_NOTFOUND { return nil }
@@ -419,12 +440,12 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         return body(UnsafeRawBufferPointer(start: found.mv_data, count: found.mv_size))
     }
 
-    private static func put(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ bytes: [UInt8]) throws(CatalogFault) {
+    static func put(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8], _ bytes: [UInt8]) throws(CatalogFault) {
         let code = withValue(key) { key in withValue(bytes) { mdb_put(transaction, database, &key, &$0, 0) } }
         try check(code, "write the catalog")
     }
 
-    private static func delete(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8]) throws(CatalogFault) {
+    static func delete(_ transaction: OpaquePointer, _ database: MDB_dbi, _ key: [UInt8]) throws(CatalogFault) {
         let code = withValue(key) { mdb_del(transaction, database, &$0, nil) }
         if code != MDB_NOTFOUND { try check(code, "write the catalog") }
     }
@@ -434,6 +455,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         _ transaction: OpaquePointer, _ database: MDB_dbi, from start: [UInt8],
         _ visit: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
     ) throws(CatalogFault) {
+        if database == CatalogEnvironment.absent { return }
         var cursor: OpaquePointer?
         try check(mdb_cursor_open(transaction, database, &cursor), "read the catalog")
         defer { mdb_cursor_close(cursor) }

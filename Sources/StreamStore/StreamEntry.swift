@@ -1,11 +1,11 @@
 // A stream's entry in the catalog.
 //
-//   u8 version (1) · u64 id · string name · string content type · u8 expiry kind · u64 value · string text · u32 chunk size
+//   u8 version (2) · u64 id · string name · string content type · u8 expiry kind · u64 value · string text · u32 chunk size
 //   i64 created · i64 renewed until · u64 applied LSN · u64 tail
 //   u8 flags (1 closed, 2 closed by producer, 4 has Stream-Seq, 8 kept for its forks, 16 a cut at its first own byte)
 //   [string id, u64 epoch, u64 sequence of the closing producer] [string Stream-Seq]
 //   u64 last cut · u64 flushed · u64 base of the open segment · u32 n, n × u64 cuts past `flushed`
-//   u32 producers, each: string id, u64 epoch, u64 sequence
+//   version 1 only: u32 producers, each: string id, u64 epoch, u64 sequence. Since version 2 they have a table of their own.
 //   u8 forks (1: an origin follows, as in JournalRecord; 2: u64 number of forks follows) · string bytes from `flushed` to the tail · u32 CRC32C of all before
 //
 // Small streams have all their bytes in here and no file at all.
@@ -13,7 +13,7 @@
 import StreamRules
 
 package enum StreamEntry {
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
 
     /// `inline`: the bytes from `flushed` to the tail.
     package static func encode(_ image: StreamImage, inline: [ByteSlice]) -> [UInt8] {
@@ -47,12 +47,6 @@ package enum StreamEntry {
         let cuts = image.active.cuts.drop { $0 <= image.flushed }
         writer.put(UInt32(cuts.count))
         for cut in cuts { writer.put(cut) }
-        writer.put(UInt32(state.producers.count))
-        for (id, producer) in state.producers {
-            writer.put(id)
-            writer.put(producer.epoch)
-            writer.put(producer.sequence)
-        }
         writer.put(UInt8((image.origin != nil ? 1 : 0) | (image.forks > 0 ? 2 : 0)))
         if let origin = image.origin {
             writer.put(origin.sourceID)
@@ -72,7 +66,8 @@ package enum StreamEntry {
 
     /// `segments`: the stream's segments as the catalog has them, ascending.
     package static func decode(
-        _ bytes: UnsafeRawBufferPointer, segments: [SegmentMeta], ignoringSegments: Bool = false
+        _ bytes: UnsafeRawBufferPointer, segments: [SegmentMeta], producers known: [[UInt8]: ProducerState] = [:],
+        ignoringSegments: Bool = false
     ) throws(CodingFault) -> StreamImage {
         guard bytes.count > 4 else { throw .truncated }
         let body = UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - 4)])
@@ -80,7 +75,7 @@ package enum StreamEntry {
         guard Checksum.of(body) == sum else { throw .invalid("the entry's checksum does not match") }
         var reader = ByteReader(body)
         let found = try reader.read(UInt8.self)
-        guard found == version else { throw .invalid("entry version \(found)") }
+        guard found == version || found == 1 else { throw .invalid("entry version \(found)") }
         let id = try reader.read(UInt64.self)
         let name = try reader.readString()
         let contentType = ContentType(try reader.readString())
@@ -104,11 +99,18 @@ package enum StreamEntry {
         guard reader.remaining >= cutCount * 8 else { throw .truncated }
         var cuts: [UInt64] = []
         for _ in 0..<cutCount { cuts.append(try reader.read()) }
-        let producerCount = Int(try reader.read(UInt32.self))
-        var producers: [[UInt8]: ProducerState] = [:]
-        for _ in 0..<producerCount {
-            let producer = try reader.readString()
-            producers[producer] = ProducerState(epoch: try reader.read(), sequence: try reader.read())
+        var producers = known
+        var unsaved: [[UInt8]: ProducerState?] = [:]
+        if found == 1 {
+            let count = Int(try reader.read(UInt32.self))
+            for _ in 0..<count {
+                let producer = try reader.readString()
+                let state = ProducerState(epoch: try reader.read(), sequence: try reader.read(), seen: renewedUntil)
+                // A longer id is refused since, so that it would never be asked for again.
+                guard producer.count <= StreamState.producerIDLimit else { continue }
+                producers[producer] = state
+                unsaved[producer] = state
+            }
         }
         let forkFlags = try reader.read(UInt8.self)
         guard forkFlags < 4 else { throw .invalid("fork flags \(forkFlags)") }
@@ -127,6 +129,7 @@ package enum StreamEntry {
             throw .invalid("the open segment ends at \(active.end), the entry says \(flushed)")
         }
         active.cuts += cuts
+        if !ignoringSegments { try check(sealed, active, start: origin?.position ?? 0) }
         var image = StreamImage(
             id: id, name: name,
             configuration: StreamConfiguration(contentType: contentType, expiry: expiry, chunkSize: chunkSize),
@@ -136,8 +139,26 @@ package enum StreamEntry {
                 chunks: ChunkRule(size: chunkSize, lastCut: lastCut)),
             flushed: flushed, tail: tail, sealed: sealed, active: active, origin: origin)
         image.forks = forks
+        image.unsavedProducers = unsaved
         image.isRetained = flags & 8 != 0
         image.cutsAtStart = flags & 16 != 0
         return image
+    }
+
+    /// Segments follow each other without a gap from the stream's start to the open one, and their chunk ends ascend: reads rely on that.
+    private static func check(_ sealed: [StreamImage.SealedSegment], _ active: SegmentMeta, start: UInt64) throws(CodingFault) {
+        var position = start
+        for segment in sealed {
+            guard segment.base == position, segment.end > segment.base else {
+                throw .invalid("a segment begins at \(segment.base) where \(position) was expected")
+            }
+            position = segment.end
+        }
+        guard active.base == position else { throw .invalid("the open segment begins at \(active.base) where \(position) was expected") }
+        var last = active.base
+        for cut in active.cuts {
+            guard cut > last else { throw .invalid("its chunk ends are out of order: \(cut) behind \(last)") }
+            last = cut
+        }
     }
 }

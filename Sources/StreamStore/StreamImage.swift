@@ -30,6 +30,8 @@ public struct StreamImage: Sendable {
     public var forks: UInt64 = 0
     /// Deleted or expired, and kept for its forks.
     public var isRetained = false
+    /// Producers whose state the catalog does not know; nil: forgotten.
+    public var unsavedProducers: [[UInt8]: ProducerState?] = [:]
     /// A chunk ends exactly where a fork's own bytes begin.
     public var cutsAtStart = false
 
@@ -93,7 +95,12 @@ public struct StreamImage: Sendable {
                 add(cut)
             }
         }
-        state.apply(count: UInt64(added.count), closes: record.closes, sequence: record.sequence, producer: record.producer)
+        if let forgotten = state.apply(
+            count: UInt64(added.count), closes: record.closes, sequence: record.sequence, producer: record.producer, at: record.time)
+        {
+            unsavedProducers.updateValue(nil, forKey: forgotten)
+        }
+        if let producer = record.producer { unsavedProducers.updateValue(state.producers[producer.id], forKey: producer.id) }
         renewedUntil = max(renewedUntil, record.time)
         appliedLSN = lsn
     }
@@ -131,6 +138,8 @@ public struct StreamImage: Sendable {
     public func forCatalog() -> (image: StreamImage, inline: [ByteSlice]) {
         var image = self
         image.tail = TailBuffer(at: state.tail)
+        // The catalog has these apart, and a copy held here would have the live one copied at its next change.
+        image.state.producers = [:]
         return (image, tail.slices(from: flushed, to: state.tail))
     }
 

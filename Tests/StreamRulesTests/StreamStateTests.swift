@@ -199,6 +199,24 @@ import Testing
 
     // MARK: The limit of producers
 
+    /// A producer beyond the limit takes the place of the one that has been idle longest, if that is long enough.
+    @Test func anIdleProducerMakesRoom() {
+        var state = Self.state()
+        for number in 0..<StreamState.producerLimit {
+            state.producers[Array("n\(number)".utf8)] = ProducerState(epoch: 0, sequence: 0, seen: Int64(1_000 + number % 7))
+        }
+        let another = Self.request(producer: Self.stamp(0, 0, id: "another"))
+        func decide(_ now: Int64) -> AppendDecision { state.decide(another, streamType: Self.type, now: now, retention: 500) }
+        #expect(decide(1_499) == .refuse(.tooManyProducers))
+        #expect(decide(1_500) == .accept)
+        // Of those seen at the same time, the one with the lowest id.
+        #expect(state.apply(count: 1, closes: false, sequence: nil, producer: another.producer, at: 1_500) == Array("n0".utf8))
+        #expect(state.producers.count == StreamState.producerLimit && state.producers[Array("another".utf8)]?.seen == 1_500)
+        #expect(state.apply(count: 1, closes: false, sequence: nil, producer: another.producer, at: 1_501) == nil)
+        // A producer that is known needs no room.
+        #expect(state.decide(Self.request(producer: Self.stamp(0, 1, id: "n5")), streamType: Self.type, now: 0, retention: 500) == .accept)
+    }
+
     @Test func producerLimit() {
         var state = Self.state()
         for number in 0..<StreamState.producerLimit - 1 {

@@ -32,13 +32,13 @@ import Testing
     @Test func isMadeWithItsParents() throws {
         let directory = try DataDirectory(path)
         #expect(try FileCalls.list(path) == ["FORMAT", "LOCK", "catalog", "journal", "streams"])
-        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 1\n")
+        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 2\n")
         #expect(directory.journal == path + "/journal" && directory.catalog == path + "/catalog" && directory.streams == path + "/streams")
     }
 
     @Test func isOpenedAgain() throws {
         for _ in 0..<3 { _ = try DataDirectory(path) }
-        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 1\n")
+        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 2\n")
     }
 
     @Test func belongsToOneServer() throws {
@@ -47,7 +47,7 @@ import Testing
         extendLifetime(first)
     }
 
-    @Test(arguments: ["durable-streams data directory\nformat 2\n", "durable-streams data directory\nformat 10\nmore\n"])
+    @Test(arguments: ["durable-streams data directory\nformat 3\n", "durable-streams data directory\nformat 10\nmore\n"])
     func aNewerFormatIsRefused(content: String) throws {
         _ = try DataDirectory(path)
         try write(content, to: path + "/FORMAT")
@@ -80,7 +80,7 @@ import Testing
         try FileCalls.makeDirectory(path + "/journal")
         try write("durable-str", to: path + "/FORMAT.new")
         _ = try DataDirectory(path)
-        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 1\n")
+        #expect(try text(of: path + "/FORMAT") == "durable-streams data directory\nformat 2\n")
         #expect(access(path + "/FORMAT.new", F_OK) != 0)
     }
 

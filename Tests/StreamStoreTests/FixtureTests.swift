@@ -175,11 +175,11 @@ private struct Fixture {
     }
 
     @Test func aLaterDataDirectoryIsRefused() throws {
-        let fixture = try Fixture("format-2")
+        let fixture = try Fixture("format-3")
         let fault = #expect(throws: DataDirectoryFault.self) { try fixture.open() }
         #expect(
             fault?.description
-                == "the data directory \(fixture.path) has format 2, this server knows formats up to 1; start the newer server that wrote it"
+                == "the data directory \(fixture.path) has format 3, this server knows formats up to 2; start the newer server that wrote it"
         )
         #expect(try FileCalls.list(fixture.path) == ["FORMAT", "LOCK", "journal"], "nothing else was made")
     }

@@ -123,6 +123,112 @@ private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
         #expect(first == Array(seen.prefix(2)))
     }
 
+    /// Names beyond the length of a key stand among the others, in the order of all their bytes; pages of any size give the same.
+    @Test func orderOfLongNames() throws {
+        let catalog = try open()
+        var generator = SystemRandomNumberGenerator()
+        var names = Set<[UInt8]>()
+        let stem = [UInt8](repeating: 0x61, count: 480)
+        for length in [479, 480, 481, 500, 959, 960, 961, 1000, 1024] {
+            for _ in 0..<6 {
+                var name = (stem + stem + stem).prefix(length).map { $0 }
+                for _ in 0..<Int.random(in: 0...2, using: &generator) {
+                    let place = [length - 1, min(length - 1, 479), min(length - 1, 480), min(length - 1, 959), 3].randomElement(using: &generator)!
+                    name[place] = UInt8.random(in: 0x61...0x64, using: &generator)
+                }
+                names.insert(name)
+            }
+        }
+        let shuffled = Array(names).shuffled(using: &generator)
+        for (index, name) in shuffled.enumerated() { try catalog.commit([put(image(UInt64(index + 1), name))], mark: nil) }
+        let sorted = shuffled.sorted { $0.lexicographicallyPrecedes($1) }
+        for limit in [1, 2, 7, 1000] {
+            var seen: [[UInt8]] = []
+            while true {
+                let rows = try catalog.rows(after: seen.last, limit: limit)
+                if rows.isEmpty { break }
+                seen += rows.map(\.key)
+                for row in rows { #expect(try row.image.get().name == row.key) }
+            }
+            #expect(seen == sorted, "pages of \(limit)")
+        }
+        // From behind names that are not there.
+        for _ in 0..<50 {
+            var after = sorted.randomElement(using: &generator)!
+            after[Int.random(in: 0..<after.count, using: &generator)] = UInt8.random(in: 0x60...0x66, using: &generator)
+            let expected = sorted.first { after.lexicographicallyPrecedes($0) }
+            #expect(try catalog.rows(after: after, limit: 1).first?.key == expected)
+        }
+        #expect(try catalog.contradictions(limit: 10) == [])
+        // Nothing is left of long names that are gone.
+        for index in shuffled.indices { try catalog.commit([.remove(id: UInt64(index + 1))], mark: nil) }
+        #expect(try catalog.rows(after: nil, limit: 10).isEmpty)
+        #expect(try catalog.entriesOfLongNames() == 0)
+    }
+
+    /// Names that a hash of another server would have taken for one.
+    @Test func manyNamesWithOneBeginning() throws {
+        let catalog = try open()
+        let stem = [UInt8](repeating: 0x62, count: 700)
+        let names = (0..<3_000).map { stem + Array(String($0).utf8) }
+        try catalog.commit(names.enumerated().map { put(image(UInt64($0.offset + 1), $0.element)) }, mark: nil)
+        for index in stride(from: 0, to: names.count, by: 37) {
+            #expect(try catalog.image(named: names[index])?.id == UInt64(index + 1))
+        }
+    }
+
+    /// A catalog of before long names were split: it is brought up to date when it is opened, once.
+    @Test func anOlderForm() throws {
+        let long = [[UInt8](repeating: 0x63, count: 481), [UInt8](repeating: 0x63, count: 1024), [UInt8](repeating: 0x64, count: 700)]
+        do {
+            let catalog = try open()
+            try catalog.commit([put(image(9, name("short")))], mark: CatalogMark(checkpointLSN: 3, nextStreamID: 10))
+            try catalog.makeOlder(long.enumerated().map { image(UInt64($0.offset + 1), $0.element, content: "content") })
+            catalog.close()
+        }
+        for _ in 0..<2 {
+            let catalog = try open()
+            for (index, name) in long.enumerated() {
+                #expect(try catalog.image(named: name)?.id == UInt64(index + 1))
+                #expect(try catalog.image(id: UInt64(index + 1))?.name == name)
+            }
+            #expect(try catalog.image(named: name("short"))?.id == 9)
+            #expect(try catalog.rows(after: nil, limit: 10).map(\.key) == [long[0], long[1], long[2], name("short")])
+            #expect(try catalog.contradictions(limit: 10) == ["the catalog counts 1 streams and has 4 entries"])
+            catalog.close()
+        }
+    }
+
+    /// Producers stand apart from the entry: a commit writes those that have changed.
+    @Test func producers() throws {
+        let catalog = try open()
+        func append(_ image: inout StreamImage, _ producer: String, _ sequence: UInt64) {
+            image.take(
+                AppendRecord(
+                    position: image.state.tail, time: Int64(sequence), closes: false, sequence: nil,
+                    producer: ProducerStamp(id: Array(producer.utf8), epoch: 1, sequence: sequence)),
+                added: UnsafeRawBufferPointer(start: nil, count: 0), lsn: 2)
+        }
+        var stream = image(1, name("a"))
+        append(&stream, "p", 0)
+        append(&stream, "q", 0)
+        try catalog.commit([put(stream)], mark: nil)
+        #expect(try catalog.image(id: 1)?.state.producers == stream.state.producers)
+        stream.unsavedProducers = [:]
+        append(&stream, "q", 1)
+        #expect(Set(stream.unsavedProducers.keys) == [Array("q".utf8)])
+        try catalog.commit([put(stream)], mark: nil)
+        let found = try #require(try catalog.image(id: 1))
+        #expect(found.state.producers == stream.state.producers && found.state.producers[Array("q".utf8)]?.seen == 1)
+        #expect(found.unsavedProducers.isEmpty)
+        stream.unsavedProducers.updateValue(nil, forKey: Array("p".utf8))
+        try catalog.commit([put(stream)], mark: nil)
+        #expect(try catalog.image(id: 1)?.state.producers.keys.map { $0 } == [Array("q".utf8)])
+        try catalog.commit([.remove(id: 1), put(image(2, name("a")))], mark: nil)
+        #expect(try catalog.image(named: name("a"))?.state.producers.isEmpty == true)
+        #expect(try catalog.contradictions(limit: 10) == [])
+    }
+
     /// A name that belongs to a later stream: the later one stays, whichever of the changes comes first.
     @Test(arguments: [1, 480, 481, 1024], [0, 1, 2])
     func aNameTakenAgain(length: Int, order: Int) throws {
@@ -254,5 +360,34 @@ private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
 
     @Test func aDirectoryThatIsNotThere() {
         #expect(throws: CatalogFault.self) { try LMDBCatalog(directory: directory.path + "/none", syncs: false) }
+    }
+}
+
+extension LMDBCatalog {
+    /// What `long` holds.
+    fileprivate func entriesOfLongNames() throws(CatalogFault) -> Int {
+        try read { (transaction) throws(CatalogFault) in
+            var count = 0
+            for database in [self.long, self.names] {
+                try Self.scan(transaction, database, from: []) { _, _ in
+                    count += 1
+                    return true
+                }
+            }
+            return count
+        }
+    }
+
+    /// Enters streams with long names as servers of format 1 did, and takes the catalog's form away.
+    fileprivate func makeOlder(_ images: [StreamImage]) throws(CatalogFault) {
+        try write { (transaction) throws(CatalogFault) in
+            for image in images {
+                let key = Array(image.name.prefix(440)) + [0] + Self.bigEndian(0x1234_5678_9ABC_DEF0, image.id)
+                let (entry, inline) = image.forCatalog()
+                try Self.put(transaction, self.names, key, StreamEntry.encode(entry, inline: inline))
+                try Self.put(transaction, self.ids, Self.bigEndian(image.id), key)
+            }
+            try Self.delete(transaction, self.meta, Array("form".utf8))
+        }
     }
 }

@@ -114,7 +114,7 @@ import Testing
                 stored[image.active.base] = try image.active.encode().withUnsafeBytes { try SegmentMeta(decoding: $0) }
             }
             let segments = stored.keys.sorted().map { stored[$0]! }
-            let decoded = try encoded.withUnsafeBytes { try StreamEntry.decode($0, segments: segments) }
+            let decoded = try encoded.withUnsafeBytes { try StreamEntry.decode($0, segments: segments, producers: image.state.producers) }
             #expect(Seen(decoded) == Seen(image), "step \(step)")
             if step % 11 == 5 {
                 // The server starts again: from the entry.

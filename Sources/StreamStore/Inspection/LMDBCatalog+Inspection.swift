@@ -1,6 +1,6 @@
 // The catalog as verify and inspect see it: rows with what is wrong with them, and the databases against each other.
 //
-//     names ──id──▶ ids ──key──▶ names        every entry is found by its id, and no id leads nowhere
+//     names ──id──▶ ids ──name──▶ names       every entry is found by its id, and no id leads nowhere
 //     names ──deadline──▶ deadlines           every deadline that an entry has stands there, and nothing else does
 //     segments ──id──▶ ids                    every segment belongs to a stream
 //     meta "mark" number of streams = entries
@@ -11,7 +11,7 @@ import CLMDB
 
 /// One stream's entry with its segments, or what is wrong with it.
 public struct CatalogRow: Sendable {
-    /// Of `names`.
+    /// The stream's name.
     public let key: [UInt8]
     public let image: Result<StreamImage, CatalogFault>
     public let segments: [SegmentMeta]
@@ -21,25 +21,23 @@ extension LMDBCatalog {
     /// Rows in the order of their keys, from behind `after` on, at most `limit`.
     public func rows(after: [UInt8]?, limit: Int) throws(CatalogFault) -> [CatalogRow] {
         try read { (transaction) throws(CatalogFault) in
-            var found: [(key: [UInt8], id: UInt64?)] = []
-            try Self.scan(transaction, self.names, from: after ?? []) { key, value in
-                if found.count == limit { return false }
-                let key = Array(key)
-                if key != after { found.append((key, Self.id(ofEntry: Array(value.prefix(9))))) }
-                return true
+            var found: [(name: [UInt8], id: UInt64?)] = []
+            try self.scanEntries(transaction, after: after) { name, value in
+                found.append((name, Self.id(ofEntry: Array(value.prefix(9)))))
+                return found.count < limit
             }
             var rows: [CatalogRow] = []
-            for (key, id) in found {
+            for (name, id) in found {
                 var segments: [SegmentMeta] = []
                 if let id { segments = (try? self.segments(of: id, transaction)) ?? [] }
                 let image: Result<StreamImage, CatalogFault>
                 do throws(CatalogFault) {
-                    guard let decoded = try self.image(key: key, transaction) else { continue }
+                    guard let decoded = try self.image(named: name, transaction) else { continue }
                     image = .success(decoded)
                 } catch {
                     image = .failure(error)
                 }
-                rows.append(CatalogRow(key: key, image: image, segments: segments))
+                rows.append(CatalogRow(key: name, image: image, segments: segments))
             }
             return rows
         }
@@ -58,12 +56,12 @@ extension LMDBCatalog {
             var entries = 0
             var deadlines = 0
             var faults: CatalogFault?
-            try Self.scan(transaction, self.names, from: []) { key, value in
+            try self.scanEntries(transaction, after: nil) { name, value in
                 entries += 1
-                let key = Array(key)
                 guard let image = try? StreamEntry.decode(value, segments: [], ignoringSegments: true) else { return true }
                 do throws(CatalogFault) {
-                    if try Self.get(transaction, self.ids, Self.bigEndian(image.id), { Array($0) }) != key {
+                    let byID = try Self.get(transaction, self.ids, Self.bigEndian(image.id), { Array($0) })
+                    if image.name != name || byID != name {
                         note("the entry of \(StreamLabel.text(image.name)) is not found by its id \(image.id)")
                     }
                     if let deadline = image.deadline {
@@ -80,7 +78,7 @@ extension LMDBCatalog {
                 ids += 1
                 let id = key.count == 8 ? UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) : 0
                 do throws(CatalogFault) {
-                    let entry = try Self.get(transaction, self.names, Array(value), { Array($0.prefix(9)) })
+                    let entry = try self.entry(named: Array(value), transaction)
                     if entry.flatMap({ Self.id(ofEntry: $0) }) != id { note("id \(id) leads to no entry of its own") }
                 } catch { faults = error }
                 return true
@@ -99,6 +97,18 @@ extension LMDBCatalog {
                 do throws(CatalogFault) {
                     if try Self.get(transaction, self.ids, Self.bigEndian(id), { _ in true }) == nil {
                         note("segments of stream \(id) belong to no entry")
+                    }
+                } catch { faults = error }
+                return true
+            }
+            last = nil
+            try Self.scan(transaction, self.producers, from: []) { key, _ in
+                let id = key.count > 8 ? UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) : 0
+                if id == last { return true }
+                last = id
+                do throws(CatalogFault) {
+                    if try Self.get(transaction, self.ids, Self.bigEndian(id), { _ in true }) == nil {
+                        note("producers of stream \(id) belong to no entry")
                     }
                 } catch { faults = error }
                 return true
