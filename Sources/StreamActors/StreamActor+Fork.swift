@@ -48,7 +48,7 @@ extension StreamActor {
             expire()
             return .refused(image.forks > 0 ? .sourceRetained : .sourceNotFound)
         }
-        if depth + 1 >= StoreLimits.forkDepth { return .refused(.forkTooDeep(StoreLimits.forkDepth)) }
+        if depth >= StoreLimits.forkDepth { return .refused(.forkTooDeep(StoreLimits.forkDepth)) }
         if let type, !type.matches(contentType) { return .refused(.sourceTypeDiffers(contentType.text)) }
         let tail = image.state.tail
         let offset = fork.offset ?? tail

@@ -93,6 +93,8 @@ public actor StreamActor {
     var lastUsed: Int64
     /// A large body is being looked at, and these wait behind it.
     private var isPreparing = false
+    /// Its commands that wait for room in the journal: later ones wait behind them.
+    var roomWaits = 0
     private var behindPreparation: Deque<(command: StreamCommand, content: Content, requester: any Requester, tag: UInt32)> = []
     /// Commands of this stream and its forks that wait for one of its segments to be opened, per base.
     var openings: [UInt64: [SegmentWait]] = [:]
@@ -102,9 +104,10 @@ public actor StreamActor {
         self.source = source
         depth = source.map { $0.depth + 1 } ?? 0
         let start = image.start
-        owner = source.flatMap { source in
-            context.loop.isolated(source) { $0.image.start < start ? source : source.owner }
-        }
+        // What lies between a stream and its owner begins no earlier than the stream does, so it is passed over here as well.
+        var candidate = source
+        while let stream = candidate, context.loop.isolated(stream, { $0.image.start }) >= start { candidate = stream.owner }
+        owner = candidate
         id = image.id
         name = image.name
         contentType = image.configuration.contentType
@@ -140,6 +143,10 @@ public actor StreamActor {
             behindPreparation.append((command, content.kept, requester, tag))
             return nil
         }
+        if roomWaits > 0, command.changesStream, !context.registry.isRetrying(requester, tag) {
+            context.registry.parkForRoom(command, content.kept, requester, tag, at: self)
+            return nil
+        }
         switch life {
         case .gone: return context.registry.execute(command, content, requester, tag)?.outcome
         case .deleting, .retiring:
@@ -169,7 +176,7 @@ public actor StreamActor {
             if let refusal = refusalAfterExpiry(command) { return answer(.refused(refusal), requester, tag) }
             switch room {
             case .available: park(command, content, requester, tag)
-            case .soon: context.registry.parkForRoom(command, content.kept, requester, tag)
+            case .soon: context.registry.parkForRoom(command, content.kept, requester, tag, at: self)
             case .none: return .refused(context.registry.noRoom)
             }
             return nil
@@ -182,7 +189,7 @@ public actor StreamActor {
                 switch room(for: .renew(until: context.now)) {
                 case .available: break
                 case .soon:
-                    context.registry.parkForRoom(command, .none, requester, tag)
+                    context.registry.parkForRoom(command, .none, requester, tag, at: self)
                     return nil
                 case .none: return .refused(context.registry.noRoom)
                 }
@@ -285,7 +292,7 @@ public actor StreamActor {
             switch room(for: .renew(until: context.now)) {
             case .available: break
             case .soon:
-                context.registry.parkForRoom(command, content.kept, requester, tag)
+                context.registry.parkForRoom(command, content.kept, requester, tag, at: self)
                 return nil
             case .none: return .refused(context.registry.noRoom)
             }
@@ -346,7 +353,7 @@ public actor StreamActor {
         {
         case .available: break
         case .soon:
-            context.registry.parkForRoom(command, stored.kept, requester, tag)
+            context.registry.parkForRoom(command, stored.kept, requester, tag, at: self)
             return nil
         case .none: return .refused(context.registry.noRoom)
         }
@@ -432,7 +439,7 @@ public actor StreamActor {
         switch room(for: deleteRecord) {
         case .available: break
         case .soon:
-            context.registry.parkForRoom(command, .none, requester, tag)
+            context.registry.parkForRoom(command, .none, requester, tag, at: self)
             return nil
         case .none: return .refused(context.registry.noRoom)
         }
@@ -744,6 +751,6 @@ public actor StreamActor {
     var isIdle: Bool {
         (life == .present || life == .retained) && loadedForks == 0 && !isDirty && pendingHead == pending.count && readerCount == 0
             && !flushing && !flushQueued && openings.isEmpty
-            && unsavedSealed.isEmpty && !isCaptured && waits == 0
+            && unsavedSealed.isEmpty && !isCaptured && waits == 0 && roomWaits == 0
     }
 }

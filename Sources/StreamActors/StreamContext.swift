@@ -30,7 +30,7 @@ public struct StoreLimits: Sendable {
     /// Content of commands that wait for room in the journal, bytes: a few of the largest bodies.
     public var parkedBytes = 512 << 20
     public var checkpointMilliseconds: Int64 = 30_000
-    /// Streams in a line of forks, the first source included (ACCESS.md 16).
+    /// Forks in a line of forks of forks (ACCESS.md 16).
     public static let forkDepth = 1_000
     /// A JSON body of so many bytes is a worker's: smaller ones take less than half a millisecond.
     public var preparedBytes = 64 * 1024

@@ -23,6 +23,8 @@ public final class StreamRegistry: @unchecked Sendable {
         var content: Content
         let requester: any Requester
         let tag: UInt32
+        /// The stream at which it waits for room; what comes to that later waits behind it.
+        var stream: StreamActor?
 
         /// The other name that the command needs.
         var forkSource: [UInt8]? {
@@ -53,6 +55,8 @@ public final class StreamRegistry: @unchecked Sendable {
     private var parkedCount = 0
     public private(set) var nextStreamID: UInt64
     public private(set) var streamCount: Int
+    /// Streams in memory.
+    public var loadedCount: Int { table.count }
     private var reaping = false
     private var reaperCursor: DueStream?
     /// When the reaper looks at all deadlines from the first one on again.
@@ -353,13 +357,16 @@ public final class StreamRegistry: @unchecked Sendable {
 
     // MARK: Room in the journal
 
-    func parkForRoom(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
-        let parked = Parked(command: command, content: content, requester: requester, tag: tag)
-        if let first = retrying, first.requester === requester, first.tag == tag {
+    func parkForRoom(
+        _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32, at stream: StreamActor? = nil
+    ) {
+        let parked = Parked(command: command, content: content, requester: requester, tag: tag, stream: stream)
+        if isRetrying(requester, tag) {
             // There is still no room for it: it stays the first, and the others behind it are not asked.
             roomWaiters.prepend(parked)
             roomWaiterBytes += content.count
             retrying = nil
+            count(parked, +1)
             return
         }
         if roomWaiterBytes + content.count > context.limits.parkedBytes || roomWaiters.count >= context.limits.parkedCommands {
@@ -368,6 +375,17 @@ public final class StreamRegistry: @unchecked Sendable {
         }
         roomWaiterBytes += content.count
         roomWaiters.append(parked)
+        count(parked, +1)
+    }
+
+    private func count(_ parked: Parked, _ change: Int) {
+        if let stream = parked.stream { context.loop.isolated(stream) { $0.roomWaits += change } }
+    }
+
+    /// Whether this is the command whose time to try again has come.
+    func isRetrying(_ requester: any Requester, _ tag: UInt32) -> Bool {
+        guard let first = retrying else { return false }
+        return first.requester === requester && first.tag == tag
     }
 
     /// Room has come: who waits gets on, in order, up to the first for whom it is not enough.
@@ -377,6 +395,7 @@ public final class StreamRegistry: @unchecked Sendable {
         while left > 0, let parked = roomWaiters.popFirst() {
             left -= 1
             roomWaiterBytes -= parked.content.count
+            count(parked, -1)
             retrying = parked
             let answer = execute(parked.command, parked.content, parked.requester, parked.tag)
             if retrying == nil { return }
@@ -400,8 +419,7 @@ public final class StreamRegistry: @unchecked Sendable {
 
     private static let dueAtOnce = 128
     private static let unsavedAtOnce = 2_048
-    private static let visitedAtOnce = 512
-    private static let evictedAtOnce = 128
+    private static let visitedAtOnce = 128
     private static let renewedAtOnce = 256
     private static let reaperRestartMilliseconds: Int64 = 60_000
     /// A stream that was used so recently stays, unless there are far too many.
@@ -523,7 +541,7 @@ public final class StreamRegistry: @unchecked Sendable {
         var evicted = 0
         let sparesRecent = excess < context.limits.idleStreams / 4
         let visited = ring.next(min(left, Self.visitedAtOnce))
-        for stream in visited where evicted < min(excess, Self.evictedAtOnce) || trims {
+        for stream in visited where evicted < excess || trims {
             let isVictim = context.loop.isolated(stream) { stream in
                 if trims { stream.trimCache() }
                 return stream.isIdle && !(sparesRecent && context.loop.now - stream.lastUsed < Self.recentMilliseconds)
