@@ -69,7 +69,12 @@ int clinux_signalfd_read(int fd) {
     return got == (ssize_t)sizeof information ? (int)information.ssi_signo : 0;
 }
 
-void clinux_ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }
+void clinux_ignore_signals(void) {
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+}
 
 void clinux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 

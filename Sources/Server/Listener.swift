@@ -24,6 +24,8 @@ final class Listener: ReadinessHandler {
         case redirect
     }
     private let socket: ListeningSocket
+    /// Of the file of the server's own Unix socket: it is removed at the end if it is still the same.
+    private var identity: FileCalls.Identity?
     private unowned let server: ServerCore
     private var isPaused = false
     private var isOpen = true
@@ -37,6 +39,7 @@ final class Listener: ReadinessHandler {
         self.server = server
         isPassed = false
         socket = ListeningSocket(try Self.open(address))
+        if case .unix(let path) = address { identity = FileCalls.identity(path, ofSocket: true) }
         prepareConnections()
         try server.loop.register(socket.number, self, for: .readable)
     }
@@ -134,7 +137,7 @@ final class Listener: ReadinessHandler {
         isOpen = false
         server.loop.unregister(socket.number)
         socket.close()
-        if !isPassed, case .unix(let path) = address { try? FileCalls.unlink(path) }
+        if let identity, case .unix(let path) = address, FileCalls.identity(path, ofSocket: true) == identity { try? FileCalls.unlink(path) }
     }
 }
 

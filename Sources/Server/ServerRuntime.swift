@@ -79,6 +79,7 @@ public final class ServerRuntime {
     private let context: StreamContext
     private let registry: StreamRegistry
     private let checkpointer: Checkpointer
+    private let diskWatch: DiskWatch
     private let scrubber: Scrubber
     private let core: ServerCore
     private var listeners: [Listener] = []
@@ -116,7 +117,7 @@ public final class ServerRuntime {
         let manager = conditions.manager
         self.manager = manager
         reread = conditions.reread
-        Processes.ignoreBrokenPipes()
+        Processes.ignoreSignals()
         descriptors = Processes.raiseDescriptorLimit()
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         let syncs = settings.durability == .always
@@ -187,6 +188,8 @@ public final class ServerRuntime {
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
             dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings), logger: logger, logsAccess: settings.accessLog)
         context.sink = core
+        diskWatch = DiskWatch(dataDirectory, loop: loop, dispatcher: dispatcher, logger: logger)
+        context.onNoSpace = { [diskWatch] in diskWatch.isFull() }
         context.onNote = { [logger] in logger.log(.warning, .storageTrouble, "\($0)") }
         context.onDamage = { [logger] name, what in
             logger.log(.critical, .dataDamaged, "stored data is damaged: \(what)", metadata: ["stream": "\(StreamLabel.text(name))"])
@@ -421,6 +424,7 @@ public final class ServerRuntime {
     private func tick() {
         loop.schedule(after: 1000) { [self] in
             registry.tick()
+            diskWatch.tick()
             scrubber.tick()
             context.journal.trim(after: Int(context.limits.checkpointMilliseconds / 1000))
             manager.retry()

@@ -20,6 +20,10 @@ public enum OperatorEvent: String, Sendable, CaseIterable {
     case reloadRefused = "61fa80c043d645709646b7848d4702e1"
     /// A checkpoint, a flush or a look-up did not succeed and will be tried again.
     case storageTrouble = "dad9a9316a82486fb937f415df4cc543"
+    /// The disk is full: appends are answered 507.
+    case diskFull = "0b1c1a6f7e0d4a3f9d5a8a5b7f5c2e41"
+    /// Less than a tenth of the data directory's file system is free.
+    case diskNearlyFull = "6a9d2f0c4b7e4f6f8c1e3d5a7b9c0e12"
     /// Stored bytes are not what was written; reads of them are refused.
     case dataDamaged = "5f0c1ab2c9e64f2b8a6d3f1f4c7e9b60"
     /// Acknowledged data may not survive a reboot: the data directory is in memory.

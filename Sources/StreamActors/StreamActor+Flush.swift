@@ -79,7 +79,10 @@ extension StreamActor {
 
     private func flushFailed(_ error: Errno) {
         defer { endFlush() }
-        if error == .noSpace || error == Errno(rawValue: 122) || error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem {
+        if error == .noSpace || error == Errno(rawValue: 122) {
+            // The bytes stay in memory and in the journal; a later flush or checkpoint tries again.
+            context.onNoSpace()
+        } else if error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem {
             // The bytes stay in memory and in the journal; a later flush or checkpoint tries again.
             context.onNote(
                 "stream \(StreamLabel.text(name)): its segment could not be written: \(error.text); its data stays in the journal")

@@ -73,6 +73,8 @@ public final class StreamContext: @unchecked Sendable {
     /// A write to a segment or the catalog failed in a way after which nothing is certain; the server must end and recover.
     public var onFatal: (String) -> Void = { _ in }
     public var onNote: (String) -> Void = { _ in }
+    /// Something was refused or put off for want of space on the disk.
+    public var onNoSpace: () -> Void = {}
     /// A stream's name and what is damaged in it.
     public var onDamage: ([UInt8], String) -> Void = { _, _ in }
 

@@ -408,7 +408,9 @@ public final class StreamRegistry: @unchecked Sendable {
     var noRoom: Refusal {
         if context.journal.failure != nil { return .unavailable("the journal has failed; the server is about to restart") }
         if let failure = context.journal.roomFailure {
-            return failure == .noSpace ? .noSpace : .unavailable("the journal cannot grow: \(failure.text)")
+            guard failure == .noSpace else { return .unavailable("the journal cannot grow: \(failure.text)") }
+            context.onNoSpace()
+            return .noSpace
         }
         return .unavailable("the journal is full and the checkpoint is behind")
     }
@@ -421,7 +423,7 @@ public final class StreamRegistry: @unchecked Sendable {
     private static let unsavedAtOnce = 2_048
     private static let visitedAtOnce = 128
     private static let renewedAtOnce = 256
-    private static let reaperRestartMilliseconds: Int64 = 60_000
+    private static let reaperRestartMilliseconds: Int64 = 10_000
     /// A stream that was used so recently stays, unless there are far too many.
     private static let recentMilliseconds: Int64 = 1_000
 
@@ -591,6 +593,7 @@ extension StreamRegistry {
         context.sink = nil
         context.onFatal = { _ in }
         context.onNote = { _ in }
+        context.onNoSpace = {}
         context.onDamage = { _, _ in }
         context.journal.onCommit = { _ in }
         context.journal.onFailure = { _ in }

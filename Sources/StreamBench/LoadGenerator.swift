@@ -129,7 +129,7 @@ public final class LoadGenerator {
     // MARK: The course
 
     public func run() throws(BenchFailure) -> BenchResult {
-        Processes.ignoreBrokenPipes()
+        Processes.ignoreSignals()
         let descriptors = Processes.raiseDescriptorLimit()
         let wanted = plan.connectionCount + plan.readerCount + 32
         guard wanted <= descriptors else {

@@ -194,4 +194,25 @@ public enum FileCalls {
     public static func advise(_ descriptor: Int32, offset: Int, count: Int, willNeed: Bool) {
         _ = posix_fadvise(descriptor, off_t(offset), off_t(count), willNeed ? POSIX_FADV_WILLNEED : POSIX_FADV_DONTNEED)
     }
+
+    /// Which file a path names, without following links (lstat(2)): another one under the same path has another identity.
+    public struct Identity: Equatable, Sendable {
+        let device: UInt64
+        let number: UInt64
+    }
+
+    /// - Parameter ofSocket: nil unless it is a socket.
+    public static func identity(_ path: String, ofSocket: Bool = false) -> Identity? {
+        var information = stat()
+        guard lstat(path, &information) == 0, !ofSocket || information.st_mode & S_IFMT == S_IFSOCK else { return nil }
+        return Identity(device: UInt64(information.st_dev), number: UInt64(information.st_ino))
+    }
+
+    /// Bytes that this user may still write to the file system of `path`, and the size of that; nil: it does not say.
+    public static func space(of path: String) -> (free: Int, total: Int)? {
+        var information = statvfs()
+        guard statvfs(path, &information) == 0 else { return nil }
+        let unit = Int(information.f_frsize)
+        return (Int(information.f_bavail) * unit, Int(information.f_blocks) * unit)
+    }
 }

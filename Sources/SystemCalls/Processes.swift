@@ -34,7 +34,7 @@ public enum Processes {
         }
     }
 
-    public static func ignoreBrokenPipes() { clinux_ignore_sigpipe() }
+    public static func ignoreSignals() { clinux_ignore_signals() }
 
     /// Starts a thread with a name that `ps` and `top` show; the thread is never joined through this handle.
     public static func startThread(named name: String, _ body: @escaping @Sendable () -> Void) -> ThreadHandle {

@@ -178,7 +178,8 @@ public enum SocketCalls {
         }
         let socket = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
         if let failure = outcome(of: { () throws(Errno) in try call({ Glibc.bind($0, $1, $2) }, socket.number) }) {
-            guard failure == .addressInUse else { throw failure }
+            // What is there is removed only if it is a socket that nobody listens on, as a crash leaves one; never a file, a link or a FIFO.
+            guard failure == .addressInUse, FileCalls.identity(path, ofSocket: true) != nil else { throw failure }
             let probe = Descriptor(owning: try unlessInterrupted { Glibc.socket(AF_UNIX, type, 0) })
             guard outcome(of: { () throws(Errno) in try call({ Glibc.connect($0, $1, $2) }, probe.number) }) == .connectionRefused else {
                 throw failure

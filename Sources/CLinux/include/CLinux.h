@@ -57,7 +57,9 @@ static inline int clinux_get_int_option(int fd, int level, int name, int *value)
 
 int clinux_signalfd(const int *signals, int count, int block);
 int clinux_signalfd_read(int fd);
-void clinux_ignore_sigpipe(void);
+/// Ignores what would end the process without a line: SIGPIPE (a peer that has gone), SIGXFSZ (a limit on the size of files, which then is an error
+/// of the write), SIGUSR1 and SIGUSR2 (which mean nothing here).
+void clinux_ignore_signals(void);
 
 void clinux_name_thread(const char *name);
 
