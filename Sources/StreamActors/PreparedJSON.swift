@@ -118,6 +118,7 @@ extension StreamContext {
             then(kept)
             return
         }
+        bytesPrepared += block.count
         dispatcher.work(.compute) { [dispatcher] in
             let prepared = PreparedJSON(block)
             dispatcher.post { then(.prepared(prepared)) }

@@ -338,7 +338,9 @@ public actor StreamActor {
             request.hasContent ? content : .none, isJSON: contentType.isJSON, threshold: context.limits.preparedBytes)
         {
         case .ready(.nothing) where request.hasContent: return answer(.refused(.emptyJSONArray), requester, tag)
-        case .ready(let ready): stored = ready
+        case .ready(let ready):
+            if case .messages(_, let body) = ready { context.bytesPrepared += body.count }
+            stored = ready
         case .invalid(let fault): return answer(.refused(.invalidJSON("at byte \(fault.position): \(fault.reason)")), requester, tag)
         case .large:
             prepare(command, content, requester, tag)

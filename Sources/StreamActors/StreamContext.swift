@@ -63,6 +63,8 @@ public final class StreamContext: @unchecked Sendable {
     var damaged: [UInt64: [Range<UInt64>]] = [:]
     /// A producer that has been idle for so long may be forgotten, milliseconds. Changes when the configuration is read again.
     public var producerRetention: Int64 = 7 * 86_400_000
+    /// Bytes of JSON that have been validated, each body once however long it waits.
+    package internal(set) var bytesPrepared = 0
     var tailFootprint = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []

@@ -57,6 +57,7 @@ public final class StreamRegistry: @unchecked Sendable {
     public private(set) var streamCount: Int
     /// Streams in memory.
     public var loadedCount: Int { table.count }
+    package var loaded: [StreamActor] { ring.all }
     private var reaping = false
     private var reaperCursor: DueStream?
     /// When the reaper looks at all deadlines from the first one on again.
@@ -300,7 +301,9 @@ public final class StreamRegistry: @unchecked Sendable {
         case .ready(.prepared) where !type.isJSON:
             // Its source has become another stream while it waited.
             return Answer(outcome: .refused(.unavailable("the source of the fork has just been replaced")), stream: nil)
-        case .ready(let ready): stored = ready
+        case .ready(let ready):
+            if case .messages(_, let body) = ready { context.bytesPrepared += body.count }
+            stored = ready
         case .invalid(let fault): return refuse(.invalidJSON("at byte \(fault.position): \(fault.reason)"), because: source, parked)
         case .large: preconditionFailure("no body is larger than the threshold")
         }

@@ -36,7 +36,7 @@ import Testing
         #expect(server.process.stop(SIGTERM) == .exit(0))
         let file = server.dataDirectory + "/FORMAT"
         let format = try Folder.read(file)
-        try Folder.write(String(decoding: format, as: UTF8.self).replacing("1", with: "999"), to: file)
+        try Folder.write(String(decoding: format, as: UTF8.self).replacing("format 2", with: "format 999"), to: file)
         let before = try Folder.list(server.dataDirectory + "/journal")
         let (end, error) = try refusal(["serve", "--data-dir", server.dataDirectory] + anyPort)
         #expect(end == .exit(1) && error.contains("999") && error.contains(server.dataDirectory), "\(error)")

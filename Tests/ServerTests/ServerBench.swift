@@ -34,6 +34,11 @@ final class HeldJobs: Dispatcher, JournalLane, @unchecked Sendable {
     func run(_ job: @escaping @Sendable () -> Void) { work(.journal, job) }
     func post(_ job: @escaping @Sendable () -> Void) { loop.post(job) }
 
+    var heldCount: Int { held.count }
+
+    /// Does one of the jobs that are held.
+    func release(at index: Int) { loop.post(held.remove(at: index)) }
+
     func release() {
         isHeld = false
         let jobs = held
@@ -42,7 +47,7 @@ final class HeldJobs: Dispatcher, JournalLane, @unchecked Sendable {
     }
 }
 
-private final class EmptyFile: DiskFile {
+final class EmptyFile: DiskFile {
     let descriptor: Int32? = nil
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int { 0 }
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {}
@@ -53,7 +58,7 @@ private final class EmptyFile: DiskFile {
     func size() throws(Errno) -> Int { 0 }
 }
 
-private struct EmptyDisk: Disk {
+struct EmptyDisk: Disk {
     func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile { EmptyFile() }
     func makeDirectory(_ path: String) throws(Errno) {}
     func syncDirectory(_ path: String) throws(Errno) {}
@@ -63,7 +68,7 @@ private struct EmptyDisk: Disk {
     func list(_ path: String) throws(Errno) -> [String] { [] }
 }
 
-private struct EmptyCatalog: Catalog {
+struct EmptyCatalog: Catalog {
     func mark() throws(CatalogFault) -> CatalogMark { CatalogMark() }
     func image(named name: [UInt8]) throws(CatalogFault) -> StreamImage? { nil }
     func image(id: UInt64) throws(CatalogFault) -> StreamImage? { nil }
@@ -81,20 +86,26 @@ final class ServerBench {
     /// What the journal's thread would do.
     let journalLane: HeldJobs
     let core: ServerCore
-    private let context: StreamContext
-    private let registry: StreamRegistry
+    let context: StreamContext
+    let registry: StreamRegistry
 
-    init(_ change: (inout ServerLimits) -> Void = { _ in }, origins: [String]? = nil) throws {
-        loop = try EventLoop()
+    init(
+        _ change: (inout ServerLimits) -> Void = { _ in }, origins: [String]? = nil, store: (inout StoreLimits) -> Void = { _ in },
+        sizes: Journal.Sizes = Journal.Sizes(), disk: any Disk = EmptyDisk(), catalog: any Catalog = EmptyCatalog(), clocks: Clocks = .system
+    ) throws {
+        loop = try EventLoop(clocks: clocks)
         loop.adoptCurrentThread()
         workers = HeldJobs(loop)
         journalLane = HeldJobs(loop)
+        var storeLimits = StoreLimits()
+        storeLimits.journalSize = 64 << 20
+        store(&storeLimits)
         let journal = try Journal(
-            disk: EmptyDisk(), directory: "journal", lane: journalLane, dispatcher: workers, syncs: false, sizeLimit: 64 << 20,
-            recovered: JournalPosition())
+            disk: disk, directory: "journal", lane: journalLane, dispatcher: workers, syncs: false, sizeLimit: storeLimits.journalSize,
+            recovered: JournalPosition(), sizes: sizes, clock: clocks.monotonic)
         context = StreamContext(
-            loop: loop, dispatcher: workers, disk: EmptyDisk(), catalog: EmptyCatalog(), journal: journal, streamsDirectory: "streams",
-            limits: StoreLimits(), syncs: false, clock: ExpiryClock(wall: loop.wallNow, monotonic: loop.now))
+            loop: loop, dispatcher: workers, disk: disk, catalog: catalog, journal: journal, streamsDirectory: "streams",
+            limits: storeLimits, syncs: false, clock: ExpiryClock(wall: loop.wallNow, monotonic: loop.now))
         registry = try StreamRegistry(context: context, recovered: Recovered())
         var limits = ServerLimits(Settings(mode: .dev), connections: 100)
         change(&limits)

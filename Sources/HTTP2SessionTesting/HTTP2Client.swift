@@ -1,32 +1,30 @@
-// libnghttp2's client and our session, joined in memory: what one gives to be sent is received by the other at once.
+// libnghttp2's client in memory: what it gives to be sent goes to a session or a socket, and what comes from there is given to it.
 
 import CNGHTTP2
 import HTTP2Session
-import HTTP2SessionTesting
-import Testing
 
-final class HTTP2Client {
-    final class Answer {
-        var status = 0
-        var interim: [Int] = []
-        var fields: [(name: String, value: String, neverIndexed: Bool)] = []
-        var body: [UInt8] = []
-        var hasEnded = false
-        var closedWith: UInt32?
+public final class HTTP2Client {
+    public final class Answer {
+        public fileprivate(set) var status = 0
+        public fileprivate(set) var interim: [Int] = []
+        public fileprivate(set) var fields: [(name: String, value: String, neverIndexed: Bool)] = []
+        public fileprivate(set) var body: [UInt8] = []
+        public fileprivate(set) var hasEnded = false
+        public fileprivate(set) var closedWith: UInt32?
         fileprivate var current: [(name: String, value: String, neverIndexed: Bool)] = []
         fileprivate var upload: [UInt8] = []
         fileprivate var uploaded = 0
 
-        func value(_ name: String) -> String? { fields.first { $0.name == name }?.value }
+        public func value(_ name: String) -> String? { fields.first { $0.name == name }?.value }
     }
 
     private var library: OpaquePointer!
-    private(set) var answers: [Int32: Answer] = [:]
-    private(set) var goAways: [(last: Int32, code: UInt32)] = []
+    public private(set) var answers: [Int32: Answer] = [:]
+    public private(set) var goAways: [(last: Int32, code: UInt32)] = []
     /// Streams whose body is not read: their window stays shut.
-    var stalled: Set<Int32> = []
+    public var stalled: Set<Int32> = []
 
-    init(window: Int? = nil, connectionWindow: Int? = nil) {
+    public init(window: Int? = nil, connectionWindow: Int? = nil) {
         var callbacks: OpaquePointer?
         nghttp2_session_callbacks_new(&callbacks)
         defer { nghttp2_session_callbacks_del(callbacks) }
@@ -91,7 +89,7 @@ final class HTTP2Client {
 
     /// Begins a request; `trailers` follow the body.
     @discardableResult
-    func request(
+    public func request(
         _ path: String, method: String = "GET", _ fields: [(String, String)] = [], body: [UInt8]? = nil
     ) -> Int32 {
         let all = [(":method", method), (":scheme", "https"), (":authority", "example.org"), (":path", path)] + fields
@@ -114,12 +112,12 @@ final class HTTP2Client {
         return stream
     }
 
-    func uploaded(_ stream: Int32) -> Int { answers[stream]!.uploaded }
+    public func uploaded(_ stream: Int32) -> Int { answers[stream]!.uploaded }
 
-    func reset(_ stream: Int32, _ code: UInt32 = HTTP2ErrorCode.cancel) { nghttp2_submit_rst_stream(library, 0, stream, code) }
+    public func reset(_ stream: Int32, _ code: UInt32 = HTTP2ErrorCode.cancel) { nghttp2_submit_rst_stream(library, 0, stream, code) }
 
     /// Reads on where it had stalled.
-    func unstall(_ stream: Int32) {
+    public func unstall(_ stream: Int32) {
         stalled.remove(stream)
         nghttp2_session_consume_stream(library, stream, answers[stream]!.body.count)
     }
@@ -142,7 +140,7 @@ final class HTTP2Client {
     }
 
     /// Everything that the client has to send.
-    func output() -> [UInt8] {
+    public func output() -> [UInt8] {
         var all: [UInt8] = []
         while true {
             var bytes: UnsafePointer<UInt8>?
@@ -152,13 +150,16 @@ final class HTTP2Client {
         }
     }
 
-    func receive(_ bytes: [UInt8]) throws {
+    public func receive(_ bytes: [UInt8]) throws {
         let taken = bytes.withUnsafeBufferPointer { nghttp2_session_mem_recv(library, $0.baseAddress, $0.count) }
-        try #require(taken == bytes.count, "the client refuses what it was sent: \(taken)")
+        if taken != bytes.count { throw Refusal(code: taken) }
     }
 
+    /// The client refuses what it was sent, with a code of libnghttp2.
+    public struct Refusal: Error { public let code: Int }
+
     /// Moves bytes both ways until nothing moves.
-    func exchange(with server: RecordingServer, now: Int64 = 0, step: Int = 16_384) throws {
+    public func exchange(with server: RecordingServer, now: Int64 = 0, step: Int = 16_384) throws {
         while true {
             let out = output()
             server.receive(out, now: now)
@@ -168,5 +169,3 @@ final class HTTP2Client {
         }
     }
 }
-
-func pattern(_ count: Int) -> [UInt8] { (0..<count).map(RecordedRequest.pattern) }
