@@ -35,14 +35,14 @@ final class DicePeer {
     private(set) var fault: String?
     private var isOpen = true
 
-    init(_ bench: ServerBench, _ transport: Transport, buffer: Int32?) throws {
+    init(_ bench: ServerBench, _ transport: Transport, buffer: Int32?, address: UInt128 = 100) throws {
         self.transport = transport
         var pair: [Int32] = [-1, -1]
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         try #require(socketpair(AF_UNIX, type, 0, &pair) == 0)
         if let buffer { for one in pair { SocketCalls.setOption(one, level: SOL_SOCKET, SO_SNDBUF, buffer) } }
         descriptor = pair[1]
-        bench.core.accept(pair[0], from: .unix, transport.isSecure ? .tls : .clear)
+        bench.core.accept(pair[0], from: .internet(0xFFFF_0A00_0000 + address), transport.isSecure ? .tls : .clear)
         if transport.isSecure {
             let context = try #require(SSL_CTX_new(TLS_client_method()))
             self.context = context
