@@ -67,7 +67,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
 
     /// When the wheel is to visit: at the deadline, or on the way to one beyond its horizon, so that no entry comes before `entered`.
     private var nextVisit: Int64 {
-        let deadline = min(min(phaseEnd, blockedUntil), quietUntil)
+        let deadline = nextDeadline
         return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
     }
 
@@ -315,7 +315,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     func handOver() {
         abandon()
         input = nil
-        _ = inputHeld.set(0)
+        inputHeld.end()
     }
 
     // MARK: Answers
@@ -345,7 +345,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             responseIsSent()
             return
         }
-        let queue = SendQueue(server.pinned)
+        let queue = SendQueue(server.pinned, share)
         if sent < server.output.count {
             let block = server.output.withUnsafeBytes { OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: $0[sent...])) }
             queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
@@ -475,7 +475,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     private func linger() {
         phase = .lingering
         input = nil
-        _ = inputHeld.set(0)
+        inputHeld.end()
         if peerEnded {
             close()
             return
@@ -491,7 +491,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         if let tls, phase == .head || phase == .lingering { _ = tls.sendClose() }
         abandon()
         input = nil
-        _ = inputHeld.set(0)
+        inputHeld.end()
         server.closed(self)
     }
 

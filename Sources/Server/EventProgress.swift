@@ -65,7 +65,7 @@ final class EventPlan {
         account.held += step.frames.count
         steps[index] = step
         newest = max(newest, index)
-        if let old = steps.removeValue(forKey: index - Self.window) { account.held -= old.frames.count }
+        for old in steps.keys where old <= newest - Self.window { account.held -= steps.removeValue(forKey: old)!.frames.count }
     }
 }
 
@@ -100,14 +100,16 @@ struct EventProgress {
 
     /// Encodes one piece of the payload [position, end), which lies in `buffers`.
     ///
+    /// - Parameter oneEvent: it ends with the event under way, or the next one.
     /// - Returns: whether the piece says that the reader is up to date.
     mutating func encode(
-        _ buffers: [UnsafeRawBufferPointer], end: UInt64, tail: UInt64, closed: Bool, cursor: UInt64, _ sink: inout ByteSink
+        _ buffers: [UnsafeRawBufferPointer], end: UInt64, tail: UInt64, closed: Bool, cursor: UInt64, oneEvent: Bool = false,
+        _ sink: inout ByteSink
     ) -> Bool {
         let start = position
         var claims = false
         while !sink.isFull {
-            if eventEnd == nil { findEnd(buffers, from: start, end: end) }
+            if eventEnd == nil { findEnd(buffers, from: start, end: end, tail: tail) }
             let stop = min(eventEnd ?? end, end)
             take(buffers, from: start, to: stop, &sink)
             guard position == stop, let reached = eventEnd, reached == stop else { break }
@@ -120,7 +122,7 @@ struct EventProgress {
                 EventStream.putControl(EventStreamControl(nextOffset: StreamOffset(position: told), progress: progress), &sink)
             }
             // Without a plan a piece is one batch.
-            guard let plan, nextEnd < plan.ends.count, position < end else { break }
+            guard let plan, nextEnd < plan.ends.count, position < end, !oneEvent else { break }
         }
         stepIndex += 1
         if let plan, nextEnd == plan.ends.count, eventEnd == nil { self.plan = nil }
@@ -133,7 +135,7 @@ struct EventProgress {
         EventStream.putControl(EventStreamControl(nextOffset: StreamOffset(position: tail), progress: .closed), &sink)
     }
 
-    private mutating func findEnd(_ buffers: [UnsafeRawBufferPointer], from start: UInt64, end: UInt64) {
+    private mutating func findEnd(_ buffers: [UnsafeRawBufferPointer], from start: UInt64, end: UInt64, tail: UInt64) {
         if let plan {
             while nextEnd < plan.ends.count {
                 nextEnd += 1
@@ -144,7 +146,10 @@ struct EventProgress {
             }
             self.plan = nil
         }
-        if encoder.form != .json {
+        if encoder.form == .text, end < tail, end - 1 > position, Self.last(buffers, start: start, before: end) == 0x0D {
+            // A line end of two bytes stays in one event: two would make two line ends of it.
+            eventEnd = end - 1
+        } else if encoder.form != .json {
             eventEnd = end
         } else if encoder.hasBegun {
             eventEnd = Self.firstMessageEnd(buffers, start: start, from: position)
@@ -163,6 +168,16 @@ struct EventProgress {
             }
             base = end
         }
+    }
+
+    /// The byte in front of `end`.
+    private static func last(_ buffers: [UnsafeRawBufferPointer], start: UInt64, before end: UInt64) -> UInt8? {
+        var base = start
+        for buffer in buffers {
+            if end > base, end <= base + UInt64(buffer.count) { return buffer[Int(end - 1 - base)] }
+            base += UInt64(buffer.count)
+        }
+        return nil
     }
 
     /// A message ends behind each newline of the stored form (StoredJSON).

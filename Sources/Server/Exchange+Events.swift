@@ -8,7 +8,7 @@
 // time, when its queue is empty; what it keeps between two pieces is `EventProgress`. Its stream counts it in both states: a reader that
 // is behind keeps a TTL alive and its stream in memory.
 //
-// An event stream ends between two events. If that cannot be (the stream is gone, the time for draining is over), the connection is cut, and the
+// An event stream ends between two events, at the first end of one that comes after it is due. If that cannot be (the stream is gone, the time for draining is over), the connection is cut, and the
 // client sees that: a chunked body has no last chunk, an HTTP/2 stream is reset.
 
 import HTTPWire
@@ -37,7 +37,7 @@ extension Exchange {
         livePosition = position
         carry = Carry()
         behind = EventsBehind(EventProgress(position: position, form: EventEncoder.Form(facts.contentType), carry: carry))
-        sentControl = false
+        isToldUpToDate = false
         endsAfterEvent = false
         closesAfterSending = true
         server.loop.isolated(stream) { $0.attach(self) }
@@ -47,8 +47,14 @@ extension Exchange {
         // Spread, so that readers who came together do not all come back together.
         let jitter = Int64.random(in: 0...max(1, server.limits.eventsMilliseconds / 10))
         phaseEnd = server.loop.now + server.limits.eventsMilliseconds - jitter
-        if server.limits.heartbeatMilliseconds > 0 { quietUntil = server.loop.now + server.limits.heartbeatMilliseconds }
+        beatsNext()
         updateDeadline()
+    }
+
+    /// Something has been sent: the next heartbeat comes so much later, if there are any.
+    private func beatsNext() {
+        let interval = server.limits.heartbeatMilliseconds
+        quietUntil = interval > 0 ? server.loop.now + interval : .max
     }
 
     // MARK: Sending
@@ -60,7 +66,7 @@ extension Exchange {
 
     /// Sends or queues bytes.
     func push(_ slice: ByteSlice) {
-        if server.limits.heartbeatMilliseconds > 0 { quietUntil = server.loop.now + server.limits.heartbeatMilliseconds }
+        if phase == .streaming { beatsNext() }
         if let queue {
             queue.append(.memory(slice))
             return
@@ -75,7 +81,8 @@ extension Exchange {
     /// Nothing has been sent for a while: a comment keeps proxies and clients from giving up. It never comes inside an event.
     func beatIfQuiet(_ now: Int64) {
         guard phase == .streaming, quietUntil <= now else { return }
-        quietUntil = now + server.limits.heartbeatMilliseconds
+        beatsNext()
+        if quietUntil == .max { return }
         if behind == nil, queue == nil { push(ServerCore.heartbeat) }
     }
 
@@ -100,8 +107,8 @@ extension Exchange {
                 endEvents()
                 return
             }
-            if sentControl { return }
-            sentControl = true
+            if isToldUpToDate { return }
+            isToldUpToDate = true
             let control = EventStreamControl(
                 nextOffset: StreamOffset(position: livePosition - UInt64(carry.count)),
                 progress: .upToDate(cursor: server.responder.nextCursor(context)))
@@ -144,13 +151,15 @@ extension Exchange {
         var claims = false
         let frames = server.encodeEvents(limit: server.limits.eventsPieceBytes) { sink in
             claims = behind.progress.encode(
-                buffers, end: piece.to, tail: piece.facts.tail, closed: piece.facts.closed, cursor: cursor, &sink)
+                buffers, end: piece.to, tail: piece.facts.tail, closed: piece.facts.closed, cursor: cursor, oneEvent: endsAfterEvent, &sink)
         }
         if let frames {
             server.pumpBudget.spend(frames.count)
             let claim = EventPlan.Claim(tail: piece.facts.tail, closed: piece.facts.closed)
-            plan?.keep(frames, behind.progress, claim: claims ? claim : nil, at: index, bound: server.limits.sharedEventsBytes)
-            sentControl = true
+            if !endsAfterEvent {
+                plan?.keep(frames, behind.progress, claim: claims ? claim : nil, at: index, bound: server.limits.sharedEventsBytes)
+            }
+            isToldUpToDate = claims
             push(frames)
         }
         tookPiece(tail: piece.facts.tail, closed: piece.facts.closed)
@@ -184,14 +193,15 @@ extension Exchange {
     func pumpEvents() {
         guard phase == .streaming, queue == nil, let stream, let behind, !behind.isReading else { return }
         let progress = behind.progress
-        if let plan = progress.plan {
+        if let plan = progress.plan, !endsAfterEvent {
             let facts = server.loop.isolated(stream) { $0.facts }
             if let step = plan.step(progress.stepIndex, EventPlan.Claim(tail: facts.tail, closed: facts.closed)) {
                 behind.progress = EventProgress(step, of: plan)
                 server.pumpBudget.spend(step.frames.count)
-                sentControl = true
+                isToldUpToDate = step.claim != nil
                 push(step.frames)
-                tookPiece(tail: facts.tail, closed: facts.closed)
+                // A piece that does not say that this is the end does not end the events: the next read does.
+                tookPiece(tail: facts.tail, closed: step.claim?.closed ?? false)
                 return
             }
         }
@@ -220,7 +230,7 @@ extension Exchange {
     func take(shared frames: EventFrames?, to position: UInt64, carry: Carry, ends: Bool) {
         livePosition = position
         self.carry = carry
-        sentControl = true
+        isToldUpToDate = true
         if let frames { push(frames) }
         if ends { endEvents() }
     }

@@ -117,7 +117,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     final var behind: EventsBehind?
     /// Of a reader of events: when it gets a heartbeat, unless something is sent before.
     final var quietUntil = Int64.max
-    final var sentControl = false
+    /// The last control event said that it has all there is.
+    final var isToldUpToDate = false
     /// It waits in the server's list for its next piece of events.
     final var isPumping = false
     /// Its event stream ends when the event under way has ended.
@@ -155,6 +156,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     func updateDeadline() { preconditionFailure("a transport's") }
     func updateInterest() { preconditionFailure("a transport's") }
     func close() { preconditionFailure("a transport's") }
+
+    final var nextDeadline: Int64 { min(min(phaseEnd, blockedUntil), quietUntil) }
 
     final func endPhase(at deadline: Int64) {
         phaseEnd = deadline
@@ -199,8 +202,13 @@ class Exchange: LiveReader, @unchecked Sendable {
         blockedUntil = .max
     }
 
-    /// More waits for peers than may; this one's share of it is given back.
-    final var holdsTooMuch: Bool { server.pinned.bytes > server.limits.pinnedBytes }
+    /// More waits for its peer's address than may, or more for all, and it is one of those that make it so. Whoever has little waiting is cut off
+    /// only when there is twice as much as there may be.
+    final var holdsTooMuch: Bool {
+        let bound = server.limits.pinnedBytes
+        if !share.isExempt, share.waiting > bound / 4 { return true }
+        return server.pinned.bytes > (share.isExempt || share.waiting > bound / 16 ? bound : 2 * bound)
+    }
 
     // MARK: Deadlines
 
@@ -445,6 +453,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// A wait begins: what it does not need of the request goes.
     final func slim() {
         guard let request, request.isPlain else { return }
+        request.held.end()
         liveCursor = request.context.cursor ?? .max
         liveFromNow = request.context.fromNow
         liveTellsStrictTransport = request.context.tellsStrictTransport
@@ -574,7 +583,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         var left = Int(result.to - result.from) - (isJSON ? 2 : 0)
         for piece in result.pieces {
             let count = min(left, piece.count)
-            if count == 0 { break }
+            if count <= 0 { break }
             left -= count
             total += count
             switch piece {
@@ -640,13 +649,16 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     final func queueRest(_ slice: ByteSlice, from offset: Int) {
-        let queue = SendQueue(server.pinned)
+        let queue = SendQueue(server.pinned, share)
         queue.append(.memory(ByteSlice(block: slice.block, offset: slice.offset + offset, count: slice.count - offset)))
         self.queue = queue
         outputIsBlocked()
     }
 
-    final func endRequest() { request = nil }
+    final func endRequest() {
+        request?.held.end()
+        request = nil
+    }
 
     /// Counts the bytes of a body that have arrived; false when the server holds as many as it may, or as many of this client's.
     final func reserveBody(_ count: Int) -> Bool { request?.held.set(count) ?? false }

@@ -38,8 +38,11 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     /// When it closes because nothing is asked of it; `.max` while streams are open.
     private var idleUntil: Int64
     private var blockedUntil = Int64.max
-    /// When the socket last took something (monotonic ms).
+    /// When the socket last took all that it was given, or a floor's worth of what it had left (monotonic ms).
     fileprivate private(set) var lastProgress: Int64 = 0
+    /// What the socket has taken since it was first blocked, and what is left of the time for the floor while it is not blocked.
+    private var takenBytes = 0
+    private var blockedLeft: Int64 = 0
     private var drainEnds = Int64.max
     /// Everything has been said. A close with bytes unread would reset the connection, and the reset could overtake the last answer.
     private var isLingering = false
@@ -62,6 +65,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         do throws(HTTP2Failure) {
             session = try HTTP2Session(server.limits.http2, delegate: self, now: server.loop.now)
         } catch {
+            held.end()
             return nil
         }
         updateDeadline()
@@ -116,6 +120,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         return abs(count - held.bytes) < 4096 || held.set(count)
     }
 
+    /// What has gone is charged no longer; what could not be charged now is when the peer sends something.
+    private func chargeLater() { _ = chargeMemory() }
+
     func outputWaits(_ session: HTTP2Session) {
         if isFlushing || isClosed || isLingering { return }
         isFlushing = true
@@ -142,17 +149,19 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             let count = session.send(into: buffer)
             if isClosed { return }
             if count == 0 {
-                blockedUntil = .max
+                (blockedUntil, blockedLeft, takenBytes) = (.max, 0, 0)
+                chargeLater()
                 setInterest([.readable])
                 if session.isOver { linger() }
                 return
             }
             moved += count
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-            lastProgress = server.loop.now
             switch channel.send(bytes) {
-            case .bytes(let sent) where sent == count: break
-            case .bytes(let sent): return keep(bytes, from: sent)
+            case .bytes(let sent) where sent == count: took(sent)
+            case .bytes(let sent):
+                took(sent)
+                return keep(bytes, from: sent)
             case .wouldBlock: return keep(bytes, from: 0)
             case .end, .failed: return close()
             }
@@ -170,12 +179,13 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private func send(_ slice: ByteSlice) -> Bool {
         switch channel.send(slice.bytes) {
         case .bytes(let sent) where sent == slice.count:
-            lastProgress = server.loop.now
+            took(sent)
             unsent = nil
+            if blockedUntil != .max { blockedLeft = max(1, blockedUntil - server.loop.now) }
             blockedUntil = .max
             return true
         case .bytes(let sent):
-            lastProgress = server.loop.now
+            took(sent)
             unsent = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
             blocked()
         case .wouldBlock: setInterest([.writable])
@@ -184,10 +194,25 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         return false
     }
 
+    /// The peer has so long to take its floor, or all there is; a byte now and then is not enough.
     private func blocked() {
-        blockedUntil = server.loop.now + server.limits.peerMilliseconds
+        if blockedUntil == .max {
+            blockedUntil = server.loop.now + (blockedLeft > 0 ? blockedLeft : server.limits.peerMilliseconds)
+        }
         setInterest([.writable])
         updateDeadline()
+    }
+
+    private func took(_ count: Int) {
+        if blockedUntil == .max, blockedLeft == 0 {
+            lastProgress = server.loop.now
+            return
+        }
+        takenBytes += count
+        guard takenBytes >= server.limits.peerFloorBytes else { return }
+        takenBytes = 0
+        lastProgress = server.loop.now
+        if blockedUntil != .max { blockedUntil = server.loop.now + server.limits.peerMilliseconds } else { blockedLeft = 0 }
     }
 
     private func setInterest(_ wanted: Readiness) {
@@ -252,7 +277,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         }
         if idleUntil <= now { idleUntil = now + server.limits.idleMilliseconds }
         var next = ownDeadline
-        for exchange in exchanges.values { next = min(next, min(min(exchange.phaseEnd, exchange.blockedUntil), exchange.quietUntil)) }
+        for exchange in exchanges.values { next = min(next, exchange.nextDeadline) }
         if next == .max { return nil }
         next = min(next, now + DeadlineWheel.horizonMilliseconds)
         if next >= entered { return nil }
@@ -304,6 +329,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         isClosed = true
         if !isLingering { endSession() }
         unsent = nil
+        held.end()
         if let tls = channel.tls { _ = tls.sendClose() }
         server.closed(self)
     }
@@ -356,7 +382,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func transmit(_ items: [SendItem]?) {
         let hasBody = !server.output.isEmpty || items != nil
         if hasBody {
-            let queue = SendQueue(server.pinned)
+            let queue = SendQueue(server.pinned, share)
             if !server.output.isEmpty {
                 let block = OwnedBytes(copying: server.output)
                 queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
@@ -436,7 +462,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     // MARK: Deadlines and the end
 
-    override func updateDeadline() { connection.deadlineMayBe(min(min(phaseEnd, blockedUntil), quietUntil)) }
+    override func updateDeadline() { connection.deadlineMayBe(nextDeadline) }
     override func updateInterest() {}
 
     func visit(now: Int64) {

@@ -3,13 +3,15 @@
 //     peer-memory   ├──────────────── everything ────────────────┤
 //                   ├── large bodies: 3/4 ──┤    one address: 1/4
 //
-// Charged are bytes that are here and not what somebody has announced: bodies that have arrived, input behind a request that waits, output that
-// a peer has not taken, the memory of HTTP/2 sessions and of TLS. Whoever cannot be charged is refused or closed; nobody else is.
+// Charged are bytes that are here and not what somebody has announced: bodies that have arrived, input behind a request that waits, the memory of
+// HTTP/2 sessions. Whoever cannot be charged is refused or closed; nobody else is. Answers that a peer has not taken have an account of their own
+// (`PinnedBlocks`), and here the part of it that is one address's.
 //
 // An address is an IPv4 address, or the /56 of an IPv6 one, which is what one subscriber has. Connections of trusted proxies are exempt from the
 // share, because they speak for many; what a request holds is charged to the client that the proxy names.
 //
-// An entry is there as long as somebody refers to it: the table is as large as there are addresses connected.
+// An entry is there as long as connections and charges are counted for it: the table is as large as there are addresses connected. Both are
+// counted and given back on the reactor alone: the last reference to a connection may be a worker's, and nothing happens when that goes.
 
 import SystemCalls
 
@@ -21,8 +23,15 @@ final class PeerShare {
     let isExempt: Bool
     fileprivate(set) var connections = 0
     fileprivate(set) var bytes = 0
+    /// Charges that refer to it.
+    fileprivate var charges = 0
+    /// Answers that its peers have not taken, bytes.
+    var waiting = 0
     /// Its TLS handshakes in progress.
     var handshakes = 0
+    /// The first and last of them, in the order in which they came.
+    var oldestHandshake: TLSHandshakeConnection?
+    var newestHandshake: TLSHandshakeConnection?
     fileprivate let table: PeerTable
 
     fileprivate init(_ key: UInt128?, isExempt: Bool, _ table: PeerTable) {
@@ -30,23 +39,19 @@ final class PeerShare {
         self.isExempt = isExempt
         self.table = table
     }
-
-    deinit { table.forget(key) }
 }
 
 /// All addresses, and the account of the memory that is held for them.
 final class PeerTable {
-    /// Weak by hand: an entry takes itself out when nobody refers to it any more.
-    private var shares: [UInt128?: Unmanaged<PeerShare>] = [:]
+    private var shares: [UInt128?: PeerShare] = [:]
+    /// Addresses that something is counted for.
+    var count: Int { shares.count }
     private(set) var held = 0
     /// `peer-memory`.
     var bound: Int
     /// Connections of one address.
     var connectionBound: Int
     var isTrusted: (UInt128?) -> Bool
-
-    /// Memory that goes with a connection, whatever it does: bytes.
-    static let tlsBytes = 16 * 1024
 
     init(bound: Int, connectionBound: Int, isTrusted: @escaping (UInt128?) -> Bool) {
         self.bound = bound
@@ -63,23 +68,26 @@ final class PeerTable {
     /// 0: nothing is held; 1: as much as may be.
     var pressure: Double { Double(held) / Double(max(1, bound)) }
 
-    /// The share of an address as a socket gives it.
+    /// The share of an address as a socket gives it. The caller counts something for it, or forgets it.
     func share(of address: PeerAddress) -> PeerShare {
         let key: UInt128? =
             switch address {
             case .unix: nil
             case .internet(let number): Self.isMapped(number) ? number : number & ~((1 << 72) - 1)
             }
-        if let known = shares[key] { return known.takeUnretainedValue() }
+        if let known = shares[key] { return known }
         let full: UInt128? = if case .internet(let number) = address { number } else { nil }
         let share = PeerShare(key, isExempt: isTrusted(full), self)
-        shares[key] = Unmanaged.passUnretained(share)
+        shares[key] = share
         return share
     }
 
     static func isMapped(_ address: UInt128) -> Bool { address >> 32 == 0xFFFF }
 
-    fileprivate func forget(_ key: UInt128?) { shares[key] = nil }
+    /// Takes an entry out for which nothing is counted any more.
+    func forgetIfUnused(_ share: PeerShare) {
+        if share.connections == 0, share.charges == 0, shares[share.key] === share { shares[share.key] = nil }
+    }
 
     /// Counts a connection; false: its address has as many as it may.
     func enter(_ share: PeerShare) -> Bool {
@@ -88,7 +96,10 @@ final class PeerTable {
         return true
     }
 
-    func leave(_ share: PeerShare) { share.connections -= 1 }
+    func leave(_ share: PeerShare) {
+        share.connections -= 1
+        forgetIfUnused(share)
+    }
 
     /// Charges what is held for a peer; false, and nothing is charged: there is no room.
     ///
@@ -101,39 +112,40 @@ final class PeerTable {
         return true
     }
 
-    /// Charges what cannot be refused any more.
-    func add(_ count: Int, to share: PeerShare) {
-        held += count
-        share.bytes += count
-    }
-
     func release(_ count: Int, of share: PeerShare) {
         held -= count
         share.bytes -= count
     }
 }
 
-/// Bytes charged to one share, given back when the owner goes.
+/// Bytes charged to one share, until its owner ends it on the reactor.
 struct PeerCharge: ~Copyable {
     let share: PeerShare
     private(set) var bytes = 0
+    private var isOpen = true
     private var table: PeerTable { share.table }
 
-    init(_ share: PeerShare) { self.share = share }
+    init(_ share: PeerShare) {
+        self.share = share
+        share.charges += 1
+    }
 
-    deinit { share.table.release(bytes, of: share) }
+    /// Gives everything back, once.
+    mutating func end() {
+        guard isOpen else { return }
+        isOpen = false
+        table.release(bytes, of: share)
+        bytes = 0
+        share.charges -= 1
+        table.forgetIfUnused(share)
+    }
 
     /// Makes the charge `count` bytes; false, and it stays as it was: there is no room for more.
     mutating func set(_ count: Int) -> Bool {
+        guard isOpen else { return count == 0 }
         if count > bytes, !table.charge(count - bytes, to: share, total: count) { return false }
         if count < bytes { table.release(bytes - count, of: share) }
         bytes = count
         return true
-    }
-
-    /// Makes the charge `count` bytes, whether or not there is room.
-    mutating func force(_ count: Int) {
-        if count > bytes { table.add(count - bytes, to: share) } else { table.release(bytes - count, of: share) }
-        bytes = count
     }
 }

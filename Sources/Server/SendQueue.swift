@@ -40,22 +40,40 @@ final class PinnedBlocks {
 
 final class SendQueue {
     private let pinned: PinnedBlocks
+    private let share: PeerShare
+    /// What of the share's account is this queue's.
+    private var charged = 0
     private var items: [SendItem] = []
     private var first = 0
     /// A file range up to here has just been read by a disk worker and is sent without asking whether it is cached.
     private var warmedTo = -1
 
-    init(_ pinned: PinnedBlocks) { self.pinned = pinned }
+    init(_ pinned: PinnedBlocks, _ share: PeerShare) {
+        self.pinned = pinned
+        self.share = share
+    }
 
     deinit {
         for item in items[first...] { if case .memory(let slice) = item { pinned.unpin(slice.block) } }
+        share.waiting -= charged
     }
 
     var isEmpty: Bool { first == items.count }
 
     func append(_ item: SendItem) {
-        if case .memory(let slice) = item { pinned.pin(slice.block) }
+        if case .memory(let slice) = item {
+            pinned.pin(slice.block)
+            charge(Self.weight(slice))
+        }
         items.append(item)
+    }
+
+    /// A few bytes of a large block hold all of it, though others hold it as well.
+    private static func weight(_ slice: ByteSlice) -> Int { max(slice.count, slice.block.capacity / 8) }
+
+    private func charge(_ change: Int) {
+        charged += change
+        share.waiting += change
     }
 
     enum Progress {
@@ -154,6 +172,7 @@ final class SendQueue {
         guard first < items.count, case .file(let handle, let offset, let count) = items[first] else { return }
         guard block.count <= count else { return }
         pinned.pin(block)
+        charge(Self.weight(ByteSlice(block: block, offset: 0, count: block.count)))
         if block.count == count { next() } else { items[first] = .file(handle, offset: offset + block.count, count: count - block.count) }
         items.insert(.memory(ByteSlice(block: block, offset: 0, count: block.count)), at: first)
     }
@@ -165,7 +184,9 @@ final class SendQueue {
             if sent == slice.count {
                 next()
             } else {
-                items[first] = .memory(ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent))
+                let rest = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
+                charge(Self.weight(rest) - Self.weight(slice))
+                items[first] = .memory(rest)
             }
         case .file(let handle, let offset, let count):
             if sent == count { next() } else { items[first] = .file(handle, offset: offset + sent, count: count - sent) }
@@ -175,7 +196,10 @@ final class SendQueue {
     func warmed(to end: Int) { warmedTo = end }
 
     private func next() {
-        if case .memory(let slice) = items[first] { pinned.unpin(slice.block) }
+        if case .memory(let slice) = items[first] {
+            pinned.unpin(slice.block)
+            charge(-Self.weight(slice))
+        }
         first += 1
         warmedTo = -1
         if first == items.count {

@@ -131,6 +131,7 @@ final class ServerCore: @unchecked Sendable {
     func accept(_ descriptor: Int32, from address: PeerAddress = .unix, _ spoken: Listener.Spoken = .clear) {
         let share = peers.share(of: address)
         if connectionCount >= limits.connections || isDraining || !peers.enter(share) {
+            peers.forgetIfUnused(share)
             refuseConnection(descriptor, inClear: spoken != .tls)
             return
         }
@@ -147,6 +148,7 @@ final class ServerCore: @unchecked Sendable {
             try loop.register(descriptor, connection, for: .readable)
         } catch {
             logger.error("a connection could not be registered", metadata: ["error": "\(error)"])
+            (connection as? Connection)?.handOver()
             peers.leave(share)
             _ = Descriptor(owning: descriptor)
             return
@@ -163,7 +165,7 @@ final class ServerCore: @unchecked Sendable {
     /// Whoever has been at a handshake for longest gives way: an honest one is over in two round trips.
     private func makeRoomForHandshakes(_ share: PeerShare) {
         if handshakes.count > limits.handshakes { handshakes.oldest?.close() }
-        if !share.isExempt, share.handshakes > max(1, limits.handshakes / 4) { handshakes.oldest(of: share)?.close() }
+        if !share.isExempt, share.handshakes > max(1, limits.handshakes / 4) { share.oldestHandshake?.close() }
     }
 
     /// The client that a trusted proxy speaks for: the rightmost address that is no trusted proxy itself.

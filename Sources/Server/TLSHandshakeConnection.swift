@@ -27,6 +27,8 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     /// Its neighbours in the list of handshakes.
     fileprivate var older: TLSHandshakeConnection?
     fileprivate unowned(unsafe) var newer: TLSHandshakeConnection?
+    fileprivate var olderOfShare: TLSHandshakeConnection?
+    fileprivate unowned(unsafe) var newerOfShare: TLSHandshakeConnection?
     fileprivate var isListed = false
     private var interest: Readiness = .readable
     private var isOver = false
@@ -129,7 +131,7 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     }
 }
 
-/// The handshakes in progress in the order in which they came. Who is in it is counted, once, however it ends.
+/// The handshakes in progress in the order in which they came, all and those of each address. Who is in it is counted, once, however it ends.
 final class HandshakeList {
     private(set) unowned(unsafe) var oldest: TLSHandshakeConnection?
     private var newest: TLSHandshakeConnection?
@@ -142,7 +144,12 @@ final class HandshakeList {
         newest = connection
         if oldest == nil { oldest = connection }
         count += 1
-        connection.share.handshakes += 1
+        let share = connection.share
+        share.handshakes += 1
+        connection.olderOfShare = share.newestHandshake
+        share.newestHandshake?.newerOfShare = connection
+        share.newestHandshake = connection
+        if share.oldestHandshake == nil { share.oldestHandshake = connection }
     }
 
     func remove(_ connection: TLSHandshakeConnection) {
@@ -156,15 +163,12 @@ final class HandshakeList {
         if oldest === connection { oldest = newer }
         connection.older = nil
         connection.newer = nil
-    }
-
-    /// The oldest of one address.
-    func oldest(of share: PeerShare) -> TLSHandshakeConnection? {
-        var next = oldest
-        while let connection = next {
-            if connection.share === share { return connection }
-            next = connection.newer
-        }
-        return nil
+        let share = connection.share
+        let (olderOfShare, newerOfShare) = (connection.olderOfShare, connection.newerOfShare)
+        olderOfShare?.newerOfShare = newerOfShare
+        if let newerOfShare { newerOfShare.olderOfShare = olderOfShare } else { share.newestHandshake = olderOfShare }
+        if share.oldestHandshake === connection { share.oldestHandshake = newerOfShare }
+        connection.olderOfShare = nil
+        connection.newerOfShare = nil
     }
 }

@@ -50,7 +50,8 @@ public final class Checkpointer: @unchecked Sendable {
         } else if context.journal.needsCheckpoint && (!context.journal.checkpointFails || context.loop.now - lastAt > 1_000) {
             run()
         } else if written > context.limits.journalSize / 2
-            || max(context.dirty.count, context.deletedIDs.count) > context.limits.unsavedStreams && context.loop.now - lastAt > 250
+            || max(context.dirty.count, context.deletedIDs.count) > context.limits.unsavedStreams
+                && context.loop.now - lastAt > (context.journal.checkpointFails ? 1_000 : 250)
             || context.tailFootprint > context.limits.tailBufferBudget
                 && context.loop.now - lastAt > 1_000
         {
@@ -227,25 +228,30 @@ public final class Checkpointer: @unchecked Sendable {
     }
 
     private func finish(_ success: Bool) {
-        running = false
         waitingForCommit = false
         context.journal.checkpointFails = !success
-        if !success {
-            // Whoever waits for room is told that there is none.
-            defer { context.journal.onRoom() }
-            // Nothing is lost: the journal keeps all records, and the streams are tried again.
-            for index in flushes {
-                context.loop.isolated(captures[index].stream) { $0.abandonFlush() }
-            }
-            for capture in captures {
-                context.loop.isolated(capture.stream) {
-                    $0.isCaptured = false
-                    // What has changed since is newer.
-                    $0.image.unsavedProducers.merge(capture.image.unsavedProducers) { newer, _ in newer }
-                    $0.markDirty()
-                }
+        if success { ended(true) } else { giveBack() }
+    }
+
+    /// Nothing is lost by a failure: the journal keeps all records, and the streams are tried again. A slice per turn.
+    private func giveBack() {
+        for _ in 0..<min(256, flushes.count) { context.loop.isolated(captures[flushes.removeLast()].stream) { $0.abandonFlush() } }
+        for _ in 0..<(flushes.isEmpty ? min(256, captures.count) : 0) {
+            let capture = captures.removeLast()
+            context.loop.isolated(capture.stream) {
+                $0.isCaptured = false
+                // What has changed since is newer.
+                $0.image.unsavedProducers.merge(capture.image.unsavedProducers) { newer, _ in newer }
+                $0.markDirty()
             }
         }
+        if flushes.isEmpty, captures.isEmpty { ended(false) } else { context.dispatcher.post { self.giveBack() } }
+    }
+
+    private func ended(_ success: Bool) {
+        running = false
+        // Whoever waits for room is told that there is none.
+        if !success { context.journal.onRoom() }
         flushes = []
         captures = []
         let waiting = completions

@@ -136,7 +136,8 @@ public actor StreamActor {
     /// The outcome at once, or nil when it comes later through `requester.answer`.
     func execute(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
         lastUsed = context.loop.now
-        if isPreparing, command.changesStream {
+        // One that has waited for room came before what is being prepared.
+        if isPreparing, command.changesStream, !context.registry.isRetrying(requester, tag) {
             if behindPreparation.count >= context.limits.parkedCommands {
                 return .refused(.unavailable("too many requests wait behind a large one"))
             }
@@ -144,6 +145,11 @@ public actor StreamActor {
             return nil
         }
         if roomWaits > 0, command.changesStream, !context.registry.isRetrying(requester, tag) {
+            // Looked at before it stands in line: a worker that has it when its turn comes would let the next one pass.
+            if case .append = command.action, contentType.isJSON, content.count >= context.limits.preparedBytes, !content.isPrepared {
+                prepare(command, content, requester, tag)
+                return nil
+            }
             context.registry.parkForRoom(command, content.kept, requester, tag, at: self)
             return nil
         }

@@ -59,6 +59,8 @@ public enum Content: @unchecked Sendable {
         }
     }
 
+    var isPrepared: Bool { if case .prepared = self { true } else { false } }
+
     var bytes: UnsafeMutableRawBufferPointer {
         switch self {
         case .none, .prepared: UnsafeMutableRawBufferPointer(start: nil, count: 0)

@@ -239,10 +239,9 @@ public final class StreamRegistry: @unchecked Sendable {
                 return
             } else if prepares(parked) {
                 parkedCount += waiting.count - index
-                let isNew = lookups[name] == nil
                 lookups[name, default: Lookup()].waiting.insert(contentsOf: waiting[index...], at: 0)
                 lookups[name]!.isPreparing = true
-                prepareFirst(name, parked.content, isQueued: !isNew)
+                prepareFirst(name, parked.content)
                 return
             } else {
                 answer = executeOnAbsent(parked)
@@ -260,7 +259,7 @@ public final class StreamRegistry: @unchecked Sendable {
     }
 
     /// The other commands for the name wait meanwhile, as they do for a look-up.
-    private func prepareFirst(_ name: [UInt8], _ content: Content, isQueued: Bool) {
+    private func prepareFirst(_ name: [UInt8], _ content: Content) {
         context.prepare(content) { [self] prepared in
             guard lookups[name] != nil else { return }
             lookups[name]!.isPreparing = false

@@ -87,6 +87,8 @@ public struct StreamState: Sendable {
     public var lastSequence: [UInt8]?
     public var producers: [[UInt8]: ProducerState]
     public var chunks: ChunkRule
+    /// No producer was last seen before this, if it is known (Unix ms). Only refusals depend on it.
+    private var producersSeenSince: Int64?
 
     public init(
         tail: UInt64, closed: Bool = false, closedBy: ProducerStamp? = nil, lastSequence: [UInt8]? = nil,
@@ -105,7 +107,7 @@ public struct StreamState: Sendable {
     /// - Parameters:
     ///   - now: Unix milliseconds.
     ///   - retention: a producer idle for so long may be forgotten, milliseconds.
-    public func decide(
+    public mutating func decide(
         _ request: AppendRequest, streamType: ContentType, now: Int64 = 0, retention: Int64 = .max
     ) -> AppendDecision {
         if closed {
@@ -128,9 +130,7 @@ public struct StreamState: Sendable {
             } else {
                 if producer.sequence != 0 { return .refuse(.producerGap(expected: 0, received: producer.sequence)) }
                 if producers.count >= Self.producerLimit {
-                    guard let idlest = idlestProducer, now.subtractingReportingOverflow(idlest.value.seen).partialValue >= retention else {
-                        return .refuse(.tooManyProducers)
-                    }
+                    if !makesRoomForProducer(now, retention) { return .refuse(.tooManyProducers) }
                 }
             }
         }
@@ -139,6 +139,15 @@ public struct StreamState: Sendable {
             return .refuse(.sequenceNotGreater)
         }
         return .accept
+    }
+
+    /// Whether one of them has been idle for so long. They are looked through only when that may be.
+    private mutating func makesRoomForProducer(_ now: Int64, _ retention: Int64) -> Bool {
+        func isOver(_ seen: Int64) -> Bool { now.subtractingReportingOverflow(seen).partialValue >= retention }
+        if let producersSeenSince, !isOver(producersSeenSince) { return false }
+        guard let idlest = idlestProducer else { return true }
+        producersSeenSince = idlest.value.seen
+        return isOver(idlest.value.seen)
     }
 
     /// The producer whose place a new one takes; of several that were last seen at the same time that with the lowest id, so that a replay
@@ -161,10 +170,12 @@ public struct StreamState: Sendable {
         tail += count
         var forgotten: [UInt8]?
         if let sequence { lastSequence = sequence }
-        if let producer {
+        // A journal of an older server may have longer ids, which the catalog cannot hold.
+        if let producer, producer.id.count <= Self.producerIDLimit {
             if producers.count >= Self.producerLimit, producers[producer.id] == nil { forgotten = idlestProducer?.key }
             if let forgotten { producers[forgotten] = nil }
             producers[producer.id] = ProducerState(epoch: producer.epoch, sequence: producer.sequence, seen: time)
+            producersSeenSince = producersSeenSince.map { min($0, time) }
         }
         if closes {
             closed = true

@@ -141,6 +141,9 @@ extension LMDBCatalog {
             try Self.get(transaction, self.meta, Self.formKey) { $0.count == 8 ? UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) : 0 }
         }
         if found == Self.form { return }
+        if let found, found > Self.form {
+            throw CatalogFault("its form is \(found); this version knows forms up to \(Self.form)")
+        }
         try write { (transaction) throws(CatalogFault) in
             var old: [(key: [UInt8], entry: [UInt8])] = []
             try Self.scan(transaction, self.names, from: []) { key, value in

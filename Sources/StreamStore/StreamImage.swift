@@ -100,7 +100,9 @@ public struct StreamImage: Sendable {
         {
             unsavedProducers.updateValue(nil, forKey: forgotten)
         }
-        if let producer = record.producer { unsavedProducers.updateValue(state.producers[producer.id], forKey: producer.id) }
+        if let producer = record.producer, producer.id.count <= StreamState.producerIDLimit {
+            unsavedProducers.updateValue(state.producers[producer.id], forKey: producer.id)
+        }
         renewedUntil = max(renewedUntil, record.time)
         appliedLSN = lsn
     }

@@ -29,7 +29,10 @@ import Testing
         ProducerStamp(id: Array(id.utf8), epoch: epoch, sequence: sequence)
     }
 
-    static func decide(_ state: StreamState, _ request: AppendRequest) -> AppendDecision { state.decide(request, streamType: type) }
+    static func decide(_ state: StreamState, _ request: AppendRequest) -> AppendDecision {
+        var state = state
+        return state.decide(request, streamType: type)
+    }
 
     // MARK: Producers
 
