@@ -425,6 +425,7 @@ private final class DiceRun {
         sleeper?.send(head("GET", mortal, "?offset=-1&live=sse", [], nil))
         for _ in 0..<4 {
             sleeper?.give(.max)
+            while bench.journalLane.heldCount > 0 { bench.journalLane.release(at: 0) }
             bench.loop.runTurn(waiting: false)
         }
         // Some who announce much, all together more than there is room for, and send little.
@@ -482,6 +483,17 @@ private final class DiceRun {
             if readers != 0 { fail("a stream counts \(readers) readers that have gone") }
         }
         if bench.context.bytesPrepared > jsonSent { fail("\(bench.context.bytesPrepared) bytes of JSON were validated, of \(jsonSent) sent") }
+    }
+
+    /// The parts of a server hold each other until it ends.
+    func end() {
+        bench.context.sink = nil
+        bench.registry.abandon()
+        for _ in 0..<20 {
+            while bench.workers.heldCount > 0 { bench.workers.release(at: 0) }
+            while bench.journalLane.heldCount > 0 { bench.journalLane.release(at: 0) }
+            pass(40)
+        }
     }
 
     /// Closes the streams, and compares all that was read with what is there now.
@@ -572,6 +584,7 @@ private final class DiceRun {
             let run = try DiceRun(seed)
             try run.run()
             faults += run.faults.prefix(2)
+            run.end()
         }
         for fault in faults { Issue.record("\(fault)") }
     }
