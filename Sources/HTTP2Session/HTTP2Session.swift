@@ -254,6 +254,9 @@ public final class HTTP2Session {
         if !resets.take(now: now) { end(.resetFlood) }
     }
 
+    /// Streams that wait for their windows to grow.
+    var windowWaits = 0
+
     func countIdleFrame() {
         if !idleFrames.take(now: now) { end(.idleFrameFlood) }
     }

@@ -53,6 +53,10 @@ public final class HTTP2Stream {
     var isReset = false
     /// Bytes received and not consumed.
     var unconsumed = 0
+    /// The handler has deferred because the windows leave room for a few bytes only: it is asked again when they have grown.
+    public var awaitsWindow = false {
+        didSet { if awaitsWindow != oldValue { session.windowWaits += awaitsWindow ? 1 : -1 } }
+    }
 
     init(_ identifier: Int32, _ session: HTTP2Session) {
         self.identifier = identifier
@@ -96,9 +100,14 @@ public final class HTTP2Stream {
         }
     }
 
+    func windowHasGrown() {
+        if awaitsWindow { resume() }
+    }
+
     /// There is something to produce again.
     public func resume() {
         if isClosed { return }
+        awaitsWindow = false
         session.perform {
             let code = nghttp2_session_resume_data(session.library, identifier)
             // Not deferred, or ended meanwhile: nothing to resume.
@@ -112,6 +121,13 @@ public final class HTTP2Stream {
         if isClosed || part <= 0 { return }
         unconsumed -= part
         session.perform { nghttp2_session_consume(session.library, identifier, part) }
+    }
+
+    /// Whether so few bytes as `count` are a crumb: less than a useful part of the windows that the peer gives at other times. Sent as they come
+    /// they would be acknowledged as they come, and neither side would ever get out of it (RFC 9293 3.8.6.2.1).
+    public func isCrumb(_ count: Int) -> Bool {
+        let useful = session.limits.usefulWindow
+        return count < useful && nghttp2_session_get_remote_settings(session.library, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) >= 2 * useful
     }
 
     /// Whether the peer would take more of the answer now: neither this stream's window nor the connection's is used up.

@@ -85,6 +85,13 @@ private func frameReceived(
         session.countReset()
         return 0
     }
+    if isType(header, NGHTTP2_WINDOW_UPDATE), session.windowWaits > 0 {
+        if header.stream_id != 0 {
+            session.streams[header.stream_id]?.windowHasGrown()
+        } else {
+            for stream in session.streams.values { stream.windowHasGrown() }
+        }
+    }
     let isData = isType(header, NGHTTP2_DATA)
     guard isData || isType(header, NGHTTP2_HEADERS) else { return 0 }
     let ends = hasFlag(header, NGHTTP2_FLAG_END_STREAM)
@@ -126,6 +133,7 @@ private func streamClosed(_ library: OpaquePointer?, _ identifier: Int32, _ code
     guard let stream = session.streams.removeValue(forKey: identifier) else { return 0 }
     // What nobody has taken counts against the connection no longer.
     if stream.unconsumed > 0, session.isOpen { nghttp2_session_consume_connection(library, stream.unconsumed) }
+    stream.awaitsWindow = false
     session.finish(stream, code: code)
     return 0
 }

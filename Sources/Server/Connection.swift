@@ -345,7 +345,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             responseIsSent()
             return
         }
-        let queue = SendQueue(server.pinned, share)
+        let queue = SendQueue(server.pinned, client)
         if sent < server.output.count {
             let block = server.output.withUnsafeBytes { OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: $0[sent...])) }
             queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))

@@ -41,6 +41,8 @@ final class PendingRequest {
     var began: Int64 = 0
     /// The bytes of the body that have arrived, until the request is answered.
     var held: PeerCharge
+    /// A long head stays here with the request: so many bytes of it are counted.
+    var headBytes = 0
     /// The content lies whole behind the head in the buffer: so many bytes, and no receiver is needed.
     var inPlaceCount = 0
 
@@ -59,7 +61,7 @@ final class PendingRequest {
 
     /// Whether a wait can go on without it: nothing in it that the answer depends on, but the cursor and `offset=now`.
     var isPlain: Bool {
-        keepAlive && minorVersion == 1 && accessLine == nil && held.bytes == 0 && !context.headOnly
+        keepAlive && minorVersion == 1 && accessLine == nil && held.bytes == headBytes && !context.headOnly
             && context.isPlain
     }
 }
@@ -78,6 +80,9 @@ final class SharedAnswer {
 }
 
 class Exchange: LiveReader, @unchecked Sendable {
+    /// A head of so many bytes is not worth a visit to the account.
+    private static let shortHead = 1024
+
     enum Phase: UInt8 {
         case head, body, executing, polling, streaming, sending, lingering, closed
 
@@ -89,6 +94,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     unowned(unsafe) let server: ServerCore
     /// The address that its connection comes from.
     final let share: PeerShare
+    /// Of its request: the address that a trusted proxy names, or the same.
+    private(set) final var client: PeerShare
     var request: PendingRequest?
     final var queue: SendQueue?
     final var stream: StreamActor?
@@ -130,6 +137,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     init(server: ServerCore, share: PeerShare) {
         self.server = server
         self.share = share
+        client = share
     }
 
     // MARK: What a transport does
@@ -167,9 +175,11 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// The parts of `close` that are every transport's.
     final func abandon() {
         leaveStream()
+        let isExecuting = phase == .executing
         phase = .closed
         tag &+= 1
-        endRequest()
+        // A body that waits for its stream is held until that has had its turn.
+        if !isExecuting || (request?.held.bytes ?? 0) == 0 { endRequest() }
         queue = nil
     }
 
@@ -206,8 +216,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// only when there is twice as much as there may be.
     final var holdsTooMuch: Bool {
         let bound = server.limits.pinnedBytes
-        if !share.isExempt, share.waiting > bound / 4 { return true }
-        return server.pinned.bytes > (share.isExempt || share.waiting > bound / 16 ? bound : 2 * bound)
+        if !client.isExempt, client.waiting > bound / 4 { return true }
+        return server.pinned.bytes > (!client.isExempt && client.waiting > bound / 16 ? bound : 2 * bound)
     }
 
     // MARK: Deadlines
@@ -262,7 +272,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         let routed = server.router.route(head, bytes, RequestPeer(secure: secure, isTrustedProxy: share.isExempt))
         tag &+= 1
         let limits = server.limits
-        let client = share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share
+        client = share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share
         switch routed {
         case .stream(let asked):
             if case .length(let count) = framing, count > limits.bodyBytes {
@@ -287,6 +297,14 @@ class Exchange: LiveReader, @unchecked Sendable {
                     inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
                     endsWithStream: endsWithStream), client: client)
             request!.inPlaceCount = inPlace
+            if bytes.count > Self.shortHead {
+                request!.headBytes = bytes.count
+                if !reserveBody(0) {
+                    noteForLog(bytes)
+                    refuseForBodies()
+                    return
+                }
+            }
         case .preflight(let context):
             request = PendingRequest(
                 nil, context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
@@ -464,6 +482,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         guard tag == self.tag, phase == .executing || phase == .streaming else {
             // A live read that came to wait after its connection had gone.
             if case .waiting = outcome, let stream { server.loop.isolated(stream) { $0.leave(self) } }
+            if phase == .closed { endRequest() }
             return
         }
         if phase == .streaming {
@@ -649,7 +668,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     final func queueRest(_ slice: ByteSlice, from offset: Int) {
-        let queue = SendQueue(server.pinned, share)
+        let queue = SendQueue(server.pinned, client)
         queue.append(.memory(ByteSlice(block: slice.block, offset: slice.offset + offset, count: slice.count - offset)))
         self.queue = queue
         outputIsBlocked()
@@ -661,7 +680,10 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     /// Counts the bytes of a body that have arrived; false when the server holds as many as it may, or as many of this client's.
-    final func reserveBody(_ count: Int) -> Bool { request?.held.set(count) ?? false }
+    final func reserveBody(_ count: Int) -> Bool {
+        guard let request else { return false }
+        return request.held.set(count + request.headBytes)
+    }
 
     /// A part of the body has been read into its own memory.
     final func tookBody(_ count: Int) {

@@ -277,7 +277,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         }
         if idleUntil <= now { idleUntil = now + server.limits.idleMilliseconds }
         var next = ownDeadline
-        for exchange in exchanges.values { next = min(next, exchange.nextDeadline) }
+        for exchange in exchanges.values { next = min(next, exchange.nextVisit) }
         if next == .max { return nil }
         next = min(next, now + DeadlineWheel.horizonMilliseconds)
         if next >= entered { return nil }
@@ -339,6 +339,10 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     private let wire: HTTP2Stream
     private unowned let connection: HTTP2Connection
+    /// When it sends little, if the window does not grow before; `.max`: it waits for no window.
+    private var crumbAt = Int64.max
+    private static let crumbMilliseconds: Int64 = 100
+    fileprivate var nextVisit: Int64 { min(nextDeadline, crumbAt) }
 
     init(_ stream: HTTP2Stream, _ connection: HTTP2Connection) {
         wire = stream
@@ -382,7 +386,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     override func transmit(_ items: [SendItem]?) {
         let hasBody = !server.output.isEmpty || items != nil
         if hasBody {
-            let queue = SendQueue(server.pinned, share)
+            let queue = SendQueue(server.pinned, client)
             if !server.output.isEmpty {
                 let block = OwnedBytes(copying: server.output)
                 queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
@@ -431,6 +435,18 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         if queue == nil, phase == .streaming { pumpEvents() }
         if phase == .closed { return .failed }
         guard let queue else { return phase == .sending ? .end(0) : .deferred }
+        if wire.isCrumb(buffer.count), !queue.fits(buffer.count) {
+            // Not for ever: a peer may count otherwise.
+            if crumbAt > server.loop.now {
+                if crumbAt == .max {
+                    crumbAt = server.loop.now + Self.crumbMilliseconds
+                    updateDeadline()
+                }
+                wire.awaitsWindow = true
+                return .deferred
+            }
+        }
+        crumbAt = .max
         var filled = 0
         let progress = queue.fill(buffer, filled: &filled)
         if filled > 0 { peerTook(filled) }
@@ -462,10 +478,11 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     // MARK: Deadlines and the end
 
-    override func updateDeadline() { connection.deadlineMayBe(nextDeadline) }
+    override func updateDeadline() { connection.deadlineMayBe(nextVisit) }
     override func updateInterest() {}
 
     func visit(now: Int64) {
+        if crumbAt <= now, wire.awaitsWindow { wire.resume() }
         if blockedUntil <= now {
             // Waiting for its turn among many is no fault of the peer, as long as that takes what it is sent.
             let limit = connection.lastProgress + server.limits.peerMilliseconds

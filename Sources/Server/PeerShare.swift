@@ -26,7 +26,9 @@ final class PeerShare {
     /// Charges that refer to it.
     fileprivate var charges = 0
     /// Answers that its peers have not taken, bytes.
-    var waiting = 0
+    var waiting = 0 {
+        didSet { if waiting == 0 { table.forgetIfUnused(self) } }
+    }
     /// Its TLS handshakes in progress.
     var handshakes = 0
     /// The first and last of them, in the order in which they came.
@@ -86,7 +88,7 @@ final class PeerTable {
 
     /// Takes an entry out for which nothing is counted any more.
     func forgetIfUnused(_ share: PeerShare) {
-        if share.connections == 0, share.charges == 0, shares[share.key] === share { shares[share.key] = nil }
+        if share.connections == 0, share.charges == 0, share.waiting == 0, shares[share.key] === share { shares[share.key] = nil }
     }
 
     /// Counts a connection; false: its address has as many as it may.

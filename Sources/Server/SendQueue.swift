@@ -141,6 +141,19 @@ final class SendQueue {
         return .done
     }
 
+    /// Whether all of it is no more than `count` bytes.
+    func fits(_ count: Int) -> Bool {
+        var left = count
+        for item in items[first...] {
+            switch item {
+            case .memory(let slice): left -= slice.count
+            case .file(_, _, let count): left -= count
+            }
+            if left < 0 { return false }
+        }
+        return true
+    }
+
     /// Copies to `buffer` as much as there is, for a transport that frames its bytes. `.done` and `.blocked`: the queue is empty, or the
     /// buffer is full.
     func fill(_ buffer: UnsafeMutableRawBufferPointer, filled: inout Int) -> Progress {

@@ -90,6 +90,7 @@ public actor StreamActor {
     var afterFlush: [@Sendable () -> Void] = []
     var unsavedSealed: [SegmentMeta] = []
     var countedFootprint = 0
+    var countedProducers = 0
     var lastUsed: Int64
     /// A large body is being looked at, and these wait behind it.
     private var isPreparing = false
@@ -603,6 +604,7 @@ public actor StreamActor {
             self.endLSN = nil
             if life == .deleting {
                 life = .gone
+                countProducers()
                 context.registry.streamEnded(self)
                 end = .notFound
             } else {
@@ -747,6 +749,14 @@ public actor StreamActor {
     func countFootprint() {
         context.tailFootprint += image.tail.footprint - countedFootprint
         countedFootprint = image.tail.footprint
+        countProducers()
+    }
+
+    /// A stream that has gone remembers nobody.
+    func countProducers() {
+        let count = life == .gone ? 0 : image.state.producers.count
+        context.producers += count - countedProducers
+        countedProducers = count
     }
 
     /// Gives back what is in segments and only cached here.

@@ -14,6 +14,8 @@ public struct StoreLimits: Sendable {
     public var journalSize = 256 << 20
     /// All tail buffers together, bytes.
     public var tailBufferBudget = 256 << 20
+    /// Beyond so many producers in memory, about half a kilobyte each, idle streams that remember many are dropped from it.
+    public var producersInMemory = 131_072
     public var descriptorCache = 512
     /// Bytes that a stream may have in the catalog instead of a segment.
     public var inlineLimit = 4096
@@ -66,6 +68,8 @@ public final class StreamContext: @unchecked Sendable {
     /// Bytes of JSON that have been validated, each body once however long it waits.
     package internal(set) var bytesPrepared = 0
     var tailFootprint = 0
+    /// Producers that the streams in memory remember.
+    var producers = 0
     var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []
     /// Streams with a TTL that have live readers; the registry renews them.

@@ -428,6 +428,8 @@ public final class StreamRegistry: @unchecked Sendable {
     private static let reaperRestartMilliseconds: Int64 = 10_000
     /// A stream that was used so recently stays, unless there are far too many.
     private static let recentMilliseconds: Int64 = 1_000
+    /// So many of a stream's producers make it worth dropping for them.
+    private static let manyProducers = 64
 
     /// Called about once a second.
     public func tick() {
@@ -538,19 +540,22 @@ public final class StreamRegistry: @unchecked Sendable {
     private func goRound(left: Int) {
         let excess = table.count - context.limits.idleStreams
         let trims = context.tailFootprint > context.limits.tailBufferBudget / 2
-        guard left > 0, excess > 0 || trims else {
+        let surplus = context.producers - context.limits.producersInMemory
+        guard left > 0, excess > 0 || trims || surplus > 0 else {
             isGoingRound = false
             return
         }
         var evicted = 0
         let sparesRecent = excess < context.limits.idleStreams / 4
         let visited = ring.next(min(left, Self.visitedAtOnce))
-        for stream in visited where evicted < excess || trims {
-            let isVictim = context.loop.isolated(stream) { stream in
+        for stream in visited where evicted < excess || trims || surplus > 0 {
+            let (isVictim, isHeavy) = context.loop.isolated(stream) { stream in
                 if trims { stream.trimCache() }
-                return stream.isIdle && !(sparesRecent && context.loop.now - stream.lastUsed < Self.recentMilliseconds)
+                let isHeavy = context.producers > context.limits.producersInMemory && stream.countedProducers >= Self.manyProducers
+                let spared = sparesRecent && !isHeavy && context.loop.now - stream.lastUsed < Self.recentMilliseconds
+                return (stream.isIdle && !spared, isHeavy)
             }
-            if isVictim, evicted < excess {
+            if isVictim, evicted < excess || isHeavy {
                 evicted += 1
                 evict(stream)
             }
@@ -565,6 +570,7 @@ public final class StreamRegistry: @unchecked Sendable {
         context.loop.isolated(stream) {
             context.tailFootprint -= $0.countedFootprint
             $0.life = .gone
+            $0.countProducers()
         }
     }
 }
