@@ -6,7 +6,7 @@
 
 final class EventPrinter {
     /// Bytes of payload, or of an event under way, that are held at most.
-    static let limit = 256 * 1024 * 1024
+    static let limit = 128 * 1024 * 1024
 
     private let isJSON: Bool
     private let isRaw: Bool

@@ -38,7 +38,7 @@ public struct HTTPAnswer: Equatable, Sendable {
 
     /// The server's explanation as one line without control characters; a terminal gets to see it.
     public var text: String {
-        let words = String(decoding: textBytes, as: UTF8.self).unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }
+        let words = String(decoding: textBytes, as: UTF8.self).unicodeScalars.map { isForTerminals($0) ? " " : $0 }
         var line = String(String.UnicodeScalarView(words))[...]
         while line.first == " " { line.removeFirst() }
         while line.last == " " { line.removeLast() }

@@ -19,7 +19,7 @@ public final class StreamReader {
 
     public enum End: Equatable, Sendable { case closed, upToDate }
 
-    /// Live answers that bring nothing come at most this often, in milliseconds, whatever the server does.
+    /// Answers that bring nothing, or leave the offset where it is, come at most this often, in milliseconds, whatever the server does.
     static let shortestPoll = 100
     /// The longest reconnection time that an event stream can ask for, in milliseconds.
     static let longestReconnection = 30_000
@@ -124,7 +124,8 @@ public final class StreamReader {
     }
 
     private func pace(isLive: Bool, moved: Bool, began: Int) throws(ClientFailure) {
-        guard isLive, !moved, case .live = progress.phase else { return }
+        // From the end of catching up to the first live request there is nothing to wait for.
+        guard !moved, isLive ? progress.phase == .live : progress.phase == .catchingUp else { return }
         let rest = Self.shortestPoll - (session.time.now() - began)
         if rest > 0 { try session.pause(milliseconds: rest) }
     }

@@ -164,6 +164,24 @@ import Testing
         #expect(run.end == .closed && run.waits == [100, 100])
     }
 
+    /// A server that sends the same range again and again is asked as often as one that sends nothing.
+    @Test func anOffsetThatStaysIsNotAskedForInALoop() throws {
+        let same = reply(200, [Self.text, Self.next(5)], body: "abc")
+        let run = try Self.read([.send(same), .send(same), .send(same), .send(reply(200, [Self.text, Self.next(6), Self.closed], body: "abcd"))]) {
+            $0.offset = "5"
+        }
+        #expect(run.end == nil || run.end == .closed)
+        #expect(run.waits == [100, 100, 100])
+    }
+
+    /// What a server says reaches the terminal without what a terminal acts on.
+    @Test func escapesAreTakenOut() {
+        let hostile = "\u{1B}]0;x\u{07}a\u{9B}31m\u{202E}b\u{7F}"
+        #expect(terminalText(hostile) == "\u{FFFD}]0;x\u{FFFD}a\u{FFFD}31m\u{FFFD}b\u{FFFD}")
+        #expect(jsonLiteral(hostile) == "\"\\u001b]0;x\\u0007a\\u009b31m\\u202eb\\u007f\"")
+        #expect(terminalText("äöü 漢 😀") == "äöü 漢 😀")
+    }
+
     @Test func redirectsAreFollowed() throws {
         let run = try Self.read([
             .send(reply(307, ["Location: /v1/stream/s?offset=-1&moved"])),

@@ -14,7 +14,7 @@ struct CloseCommand: ParsableCommand {
     func run() throws {
         try reportingFailures { () throws(ClientFailure) in
             let answer = try connection.session().sendOnce(StreamAppender.closeRequest(try connection.address(stream)))
-            if connection.verbose, let offset = answer.nextOffset { ClientExit.say("offset: \(offset)") }
+            if connection.verbose, let offset = answer.nextOffset { ClientExit.say("offset: \(terminalText(offset))") }
         }
     }
 }

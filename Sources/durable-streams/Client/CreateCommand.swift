@@ -59,7 +59,7 @@ struct CreateCommand: ParsableCommand {
         if closed { fields.append(try HeaderField(name: "Stream-Closed", value: "true", from: "--closed")) }
         let answer = try session.sendOnce(HTTPRequest(.put, address.url, fields: fields, body: try content()))
         if answer.status == 200 { ClientExit.say("the stream existed already, with the same configuration") }
-        try ClientExit.print(answer.location ?? address.url)
+        try ClientExit.print(terminalText(answer.location ?? address.url))
     }
 
     private func content() throws(ClientFailure) -> [UInt8] {

@@ -49,6 +49,6 @@ struct ForkCommand: ParsableCommand {
         if let expiresAt { fields.append(try HeaderField(name: "Stream-Expires-At", value: expiresAt, from: "--expires-at")) }
         let answer = try session.sendOnce(HTTPRequest(.put, address.url, fields: fields, body: []))
         if answer.status == 200 { ClientExit.say("the fork existed already, with the same origin") }
-        try ClientExit.print(answer.location ?? address.url)
+        try ClientExit.print(terminalText(answer.location ?? address.url))
     }
 }

@@ -57,7 +57,7 @@ struct ReadCommand: ParsableCommand {
             bytes throws(ClientFailure) in
             try output.write(bytes)
         }
-        defer { if offsets { ClientExit.say("offset: \(reader.nextOffset)") } }
+        defer { if offsets { ClientExit.say("offset: \(terminalText(reader.nextOffset))") } }
         _ = try reader.run()
     }
 }
