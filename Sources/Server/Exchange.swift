@@ -83,6 +83,9 @@ class Exchange: LiveReader, @unchecked Sendable {
     /// A head of so many bytes is not worth a visit to the account.
     private static let shortHead = 1024
 
+    /// Memory of so many bytes is given back by a worker.
+    private static let largeBlock = 1 << 20
+
     enum Phase: UInt8 {
         case head, body, executing, polling, streaming, sending, lingering, closed
 
@@ -675,8 +678,14 @@ class Exchange: LiveReader, @unchecked Sendable {
     }
 
     final func endRequest() {
-        request?.held.end()
-        request = nil
+        guard let request else { return }
+        request.held.end()
+        self.request = nil
+        // Many that stop at the same time end in the same turn, and each page of theirs takes its time to give back.
+        if let block = request.body.block, block.capacity >= Self.largeBlock {
+            request.body = BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true)
+            server.dispatcher.work(.compute) { withExtendedLifetime(block) {} }
+        }
     }
 
     /// Counts the bytes of a body that have arrived; false when the server holds as many as it may, or as many of this client's.

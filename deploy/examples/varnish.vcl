@@ -20,7 +20,7 @@ sub vcl_recv {
         return (pass);
     }
     # An event stream is one reader's own. It is piped, because Varnish would hold its first event back until a second one comes. A pipe
-    # that is silent for a minute is cut, and the reader resumes; varnishd -p pipe_timeout=90s lets the server end it first (sse-interval).
+    # that is silent for a minute is cut, and the reader resumes; the server's comments (sse-heartbeat) keep it until sse-interval ends it.
     if (req.url ~ "[?&]live=sse(&|$)") {
         return (pipe);
     }
