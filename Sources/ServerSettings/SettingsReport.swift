@@ -56,7 +56,7 @@ struct SettingsReport {
     static var markdown: String {
         var lines = ["| setting | default | allowed | what it does |", "|---|---|---|---|"]
         for key in SettingKey.all {
-            var standard = key.serveStandard.map { "`\($0.joined(separator: ", "))`" } ?? "none"
+            var standard = key.serveStandard.flatMap { $0.isEmpty ? nil : "`\($0.joined(separator: ", "))`" } ?? "none"
             if let dev = key.devStandard { standard += " (dev: `\(dev.joined(separator: ", "))`)" }
             let cells = ["`\(key.name)`", standard, key.allowed, key.help]
             lines.append("| " + cells.map { $0.replacing("|", with: "\\|") }.joined(separator: " | ") + " |")
