@@ -118,7 +118,8 @@ struct EventProgress {
             if let told = encoder.finish(end: reached, isEndOfClosed: isEnd, &sink) {
                 let isUpToDate = reached == tail
                 claims = claims || isUpToDate
-                let progress: EventStreamControl.Progress = isEnd ? .closed : isUpToDate ? .upToDate(cursor: cursor) : .behind(cursor: cursor)
+                let progress: EventStreamControl.Progress =
+                    isEnd ? .closed : isUpToDate ? .upToDate(cursor: cursor) : .behind(cursor: cursor)
                 EventStream.putControl(EventStreamControl(nextOffset: StreamOffset(position: told), progress: progress), &sink)
             }
             // Without a plan a piece is one batch.

@@ -220,7 +220,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     final var holdsTooMuch: Bool {
         let bound = server.limits.pinnedBytes
         if !client.isExempt, client.waiting > bound / 4 { return true }
-        return server.pinned.bytes > (!client.isExempt && client.waiting > bound / 16 ? bound : 2 * bound)
+        return server.pinned.bytes > (client.isExempt || client.waiting > bound / 16 ? bound : 2 * bound)
     }
 
     // MARK: Deadlines
@@ -241,7 +241,8 @@ class Exchange: LiveReader, @unchecked Sendable {
                 refuse(
                     Problem(
                         408,
-                        "The request's body holds much of the server's memory and arrives too slowly; expected at least \(rate) bytes a second."),
+                        "The request's body holds much of the server's memory and arrives too slowly; expected at least \(rate) bytes a second."
+                    ),
                     keepAlive: false)
                 return
             }

@@ -356,7 +356,9 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         var scanner = HeadScanner()
         do throws(HTTPRefusal) {
             // The session cuts a head at the limit that was in force when the connection began.
-            guard let length = try scanner.scan(bytes, limits: server.limits.wire) else { throw HTTPRefusal.headTooLarge(limit: server.limits.wire.headBytes) }
+            guard let length = try scanner.scan(bytes, limits: server.limits.wire) else {
+                throw HTTPRefusal.headTooLarge(limit: server.limits.wire.headBytes)
+            }
             try server.requestHead.parse(UnsafeRawBufferPointer(rebasing: bytes[..<length]), limits: server.limits.wire)
             var framing = BodyFraming.none
             if hasContent {

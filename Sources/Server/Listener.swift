@@ -137,7 +137,9 @@ final class Listener: ReadinessHandler {
         isOpen = false
         server.loop.unregister(socket.number)
         socket.close()
-        if let identity, case .unix(let path) = address, FileCalls.identity(path, ofSocket: true) == identity { try? FileCalls.unlink(path) }
+        if let identity, case .unix(let path) = address, FileCalls.identity(path, ofSocket: true) == identity {
+            try? FileCalls.unlink(path)
+        }
     }
 }
 

@@ -242,7 +242,9 @@ final class ServerCore: @unchecked Sendable {
             }
             replace(handshake, by: connection)
         } else {
-            replace(handshake, by: Connection(descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session))
+            replace(
+                handshake,
+                by: Connection(descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session))
         }
     }
 

@@ -186,7 +186,8 @@ public final class ServerRuntime {
         scrubber = Scrubber(context: context, rate: settings.scrubRate, pause: settings.scrubPause.milliseconds)
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
-            dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings), logger: logger, logsAccess: settings.accessLog)
+            dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings), logger: logger,
+            logsAccess: settings.accessLog)
         context.sink = core
         diskWatch = DiskWatch(dataDirectory, loop: loop, dispatcher: dispatcher, logger: logger)
         context.onNoSpace = { [diskWatch] in diskWatch.isFull() }
@@ -491,7 +492,9 @@ public final class ServerRuntime {
         settings = change.settings
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)
         context.producerRetention = settings.producerRetention.milliseconds
-        core.adopt(ServerLimits(settings, connections: budget.connections), Self.responder(settings), Self.router(settings), logsAccess: settings.accessLog)
+        core.adopt(
+            ServerLimits(settings, connections: budget.connections), Self.responder(settings), Self.router(settings),
+            logsAccess: settings.accessLog)
         for listener in listeners { listener.prepareConnections() }
         reloadTLS(onlyIfChanged: false)
         scrubber.rate = settings.scrubRate

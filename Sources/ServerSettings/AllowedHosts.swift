@@ -29,7 +29,8 @@ public struct AllowedHosts: Sendable, Equatable {
             }
             let bare = name.hasPrefix("*.") ? name.dropFirst(2) : Substring(name)
             let isLiteral = bare.hasPrefix("[") && bare.hasSuffix("]")
-            guard !bare.isEmpty, isLiteral || bare.utf8.allSatisfy({ 0x61...0x7a ~= $0 || 0x30...0x39 ~= $0 || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f })
+            guard !bare.isEmpty,
+                isLiteral || bare.utf8.allSatisfy({ 0x61...0x7a ~= $0 || 0x30...0x39 ~= $0 || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f })
             else { throw ValueFault(text, "is no host name", expected: Self.expected) }
             if name.hasPrefix("*.") { suffixes.append(Array(name.dropFirst().utf8)) } else { names.append(Array(name.utf8)) }
         }
@@ -45,7 +46,9 @@ public struct AllowedHosts: Sendable, Equatable {
     public func allow(_ authority: UnsafeRawBufferPointer) -> Bool {
         if allowsAll { return true }
         var host = authority[...]
-        if let colon = host.lastIndex(of: UInt8(ascii: ":")), colon > (host.lastIndex(of: UInt8(ascii: "]")) ?? -1) { host = host[..<colon] }
+        if let colon = host.lastIndex(of: UInt8(ascii: ":")), colon > (host.lastIndex(of: UInt8(ascii: "]")) ?? -1) {
+            host = host[..<colon]
+        }
         if host.last == UInt8(ascii: ".") { host = host.dropLast() }
         if host.isEmpty { return false }
         let lower = host.map { 0x41...0x5A ~= $0 ? $0 | 0x20 : $0 }

@@ -18,7 +18,8 @@ public struct StreamFacts {
     public var lines: String {
         let present = facts.filter { $0.value != nil }
         let width = present.map(\.name.count).max() ?? 0
-        return present.map { "\($0.name):" + String(repeating: " ", count: width - $0.name.count + 1) + terminalText($0.value!) }.joined(separator: "\n")
+        return present.map { "\($0.name):" + String(repeating: " ", count: width - $0.name.count + 1) + terminalText($0.value!) }.joined(
+            separator: "\n")
     }
 
     /// One JSON object.

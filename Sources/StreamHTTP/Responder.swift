@@ -197,7 +197,9 @@ public final class Responder {
             let fresh = min(Self.freshSeconds, left)
             let visibility = settings.publicCache ? "public" : "private"
             head.add(
-                Array("Cache-Control: \(visibility), max-age=\(fresh), stale-while-revalidate=\(min(Self.staleSeconds, left - fresh))\r\n".utf8))
+                Array(
+                    "Cache-Control: \(visibility), max-age=\(fresh), stale-while-revalidate=\(min(Self.staleSeconds, left - fresh))\r\n"
+                        .utf8))
         }
     }
 
@@ -256,7 +258,9 @@ public final class Responder {
         head.add("Cache-Control: no-store\r\n")
         if problem.status == 405 { head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n") }
         if problem.status == 415 { head.add("Accept-Encoding: identity\r\n") }
-        if problem.status == 503 || problem.status == 507 || problem.status == 429 { head.field("Retry-After: ", settings.retryAfterSeconds) }
+        if problem.status == 503 || problem.status == 507 || problem.status == 429 {
+            head.field("Retry-After: ", settings.retryAfterSeconds)
+        }
         head.contentLength = body.count
         return body
     }
@@ -324,7 +328,8 @@ public enum RefusalTable {
         case .append(.tooManyProducers, _, _):
             Problem(
                 429,
-                "The stream remembers \(StreamState.producerLimit) producers, all of them recent; expected a Producer-Id it knows, or a later try.")
+                "The stream remembers \(StreamState.producerLimit) producers, all of them recent; expected a Producer-Id it knows, or a later try."
+            )
         case .invalidJSON(let reason): Problem(400, "The body is not valid JSON \(reason). Expected one JSON text in UTF-8.")
         case .emptyJSONArray: Problem(400, "The body is an empty JSON array; expected at least one message.")
         case .offsetBeyondTail(let tail):

@@ -93,7 +93,8 @@ public struct Router: Sendable {
             let request = try create(head, bytes)
             if settings.forksStayInSegment, let fork = request.fork, !StreamName.shareFirstSegment(fork.source, name) {
                 throw Problem(
-                    403, "The header Stream-Forked-From names a stream below another first segment, which this server's fork-scope forbids.")
+                    403, "The header Stream-Forked-From names a stream below another first segment, which this server's fork-scope forbids."
+                )
             }
             verb = .create(request)
             context.location = location(head, bytes, path, peer)

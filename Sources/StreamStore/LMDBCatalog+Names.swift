@@ -112,7 +112,9 @@ extension LMDBCatalog {
             if key.count == wayLength, key[key.count - 1] == 0 {
                 let name = spelled + part.dropLast()
                 // Of the names behind this part those that are not behind `after` are passed over.
-                let rest = after.flatMap { $0.count > Self.partLength && $0.starts(with: part.dropLast()) ? $0.dropFirst(Self.partLength) : nil }
+                let rest = after.flatMap {
+                    $0.count > Self.partLength && $0.starts(with: part.dropLast()) ? $0.dropFirst(Self.partLength) : nil
+                }
                 guard value.count == 8 else { return true }
                 do throws(CatalogFault) {
                     goesOn = try scanTable(transaction, long, prefix: Array(value), spelled: name, after: rest, visit)

@@ -228,7 +228,9 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         try Self.scan(transaction, producers, from: prefix) { key, value in
             guard key.starts(with: prefix) else { return false }
             var reader = ByteReader(value)
-            if let epoch = try? reader.read(UInt64.self), let sequence = try? reader.read(UInt64.self), let seen = try? reader.read(Int64.self) {
+            if let epoch = try? reader.read(UInt64.self), let sequence = try? reader.read(UInt64.self),
+                let seen = try? reader.read(Int64.self)
+            {
                 found[Array(key[8...])] = ProducerState(epoch: epoch, sequence: sequence, seen: seen)
             }
             return true

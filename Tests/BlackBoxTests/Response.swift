@@ -35,7 +35,8 @@ struct Response: Sendable, CustomStringConvertible {
 
     static let exposed = [
         "stream-next-offset", "stream-cursor", "stream-up-to-date", "stream-closed", "stream-ttl", "stream-expires-at",
-        "stream-sse-data-encoding", "stream-earliest-offset", "producer-epoch", "producer-seq", "producer-expected-seq", "producer-received-seq", "etag", "location",
+        "stream-sse-data-encoding", "stream-earliest-offset", "producer-epoch", "producer-seq", "producer-expected-seq",
+        "producer-received-seq", "etag", "location",
         "retry-after",
     ]
 

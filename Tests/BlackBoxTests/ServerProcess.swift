@@ -55,7 +55,8 @@ final class ServerProcess: Sendable {
         let hosts = mode == .dev && !options.contains("--allowed-hosts") ? ["--allowed-hosts", "*"] : []
         process = try ChildProcess(
             Self.binary,
-            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + hosts + (try Self.listenOptions(mode, listen, tls: tls)) + options,
+            [mode.rawValue, "--port-file", portFile, "--data-dir", data] + hosts + (try Self.listenOptions(mode, listen, tls: tls))
+                + options,
             environment: environment, folder: folder)
         var port: UInt16?
         let child = process

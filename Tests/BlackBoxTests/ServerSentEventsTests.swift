@@ -15,7 +15,9 @@ import Testing
         try stream.create()
         let reader = try stream.follow()
         let head = reader.head
-        #expect(head["Content-Type"]?.hasPrefix("text/event-stream") == true && head["Cache-Control"] == "no-cache, no-transform", "\(head.summary)")
+        #expect(
+            head["Content-Type"]?.hasPrefix("text/event-stream") == true && head["Cache-Control"] == "no-cache, no-transform",
+            "\(head.summary)")
         #expect(head["X-Accel-Buffering"] == "no" && head["Content-Length"] == nil && head["Stream-SSE-Data-Encoding"] == nil)
     }
 
@@ -320,7 +322,9 @@ import Testing
         let stream = try Self.server.stream()
         try stream.create("", ["Stream-TTL: 1"])
         for seed in 0..<12 { try stream.append(.letters(1_000_000, seed: seed)) }
-        let client = Transport.current == .http1 ? try RawClient(port: stream.server.port, receiveBuffer: 65_536) : try stream.server.connect(receiveBuffer: 65_536)
+        let client =
+            Transport.current == .http1
+            ? try RawClient(port: stream.server.port, receiveBuffer: 65_536) : try stream.server.connect(receiveBuffer: 65_536)
         try client.send("GET", "\(stream.path)?offset=-1&live=sse")
         let reader = try EventStreamReader(client)
         var received = 0

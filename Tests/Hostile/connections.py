@@ -123,7 +123,7 @@ def first_bytes(connection):
         return b""
 
 
-@scenario(rows=(15,), rss=(400, 250))
+@scenario(rows=(15,), rss=(400, 290))
 def heads_behind_waiting(run):
     """8,000 connections that wait in a long-poll and send further requests of 90 KiB behind it.
 

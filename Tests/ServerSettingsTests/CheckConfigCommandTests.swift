@@ -83,7 +83,9 @@ struct CheckConfigCommandTests {
 
     @Test func printsAnEmptyList() throws {
         let file = try TemporaryFile("cors-origins: []")
-        #expect(try Self.outcome(["--config", file.path]).output.contains("cors-origins             []                          \(file.path):1\n"))
+        #expect(
+            try Self.outcome(["--config", file.path]).output.contains(
+                "cors-origins             []                          \(file.path):1\n"))
     }
 
     @Test func problemsEndWith2() throws {

@@ -41,7 +41,9 @@ struct EnvironmentVariablesTests {
         for key in SettingKey.all {
             var texts = key.write(Settings(mode: .serve)) ?? ["/x"]
             if texts.isEmpty {
-                texts = key.name.hasPrefix("listen") ? [":1", ":2"] : key.name == "allowed-hosts" ? ["a.example", "*.b.example"] : ["/x", "/y"]
+                texts =
+                    key.name.hasPrefix("listen")
+                    ? [":1", ":2"] : key.name == "allowed-hosts" ? ["a.example", "*.b.example"] : ["/x", "/y"]
             }
             var environment = [key.environmentName: texts.joined(separator: " , "), "STATE_DIRECTORY": "/s"]
             // These are only good together.

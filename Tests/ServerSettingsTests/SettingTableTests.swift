@@ -19,7 +19,8 @@ struct SettingTableTests {
         ("sse-interval", "60s", "60s"), ("sse-heartbeat", "20s", "20s"), ("chunk-size", "1MiB", "1MiB"),
         ("body-limit", "64MiB", "64MiB"), ("head-limit", "32KiB", "32KiB"), ("target-limit", "8KiB", "8KiB"),
         ("connection-limit", "automatic", "automatic"), ("connections-per-address", "automatic", "automatic"),
-        ("peer-memory", "1GiB", "1GiB"), ("producer-retention", "7d", "7d"), ("idle-timeout", "75s", "75s"), ("header-timeout", "10s", "10s"),
+        ("peer-memory", "1GiB", "1GiB"), ("producer-retention", "7d", "7d"), ("idle-timeout", "75s", "75s"),
+        ("header-timeout", "10s", "10s"),
         ("peer-timeout", "30s", "30s"), ("body-timeout", "30s", "30s"), ("body-grace", "10s", "10s"),
         ("body-minimum-rate", "1KiB/s", "1KiB/s"), ("drain-timeout", "10s", "10s"), ("log-level", "info", "info"),
         ("log-format", "text", "text"),
@@ -81,7 +82,8 @@ struct SettingTableTests {
             "body-minimum-rate", "fast/s",
             #""fast/s" is not a size; expected a whole number of bytes, or one with a unit, KiB, MiB, GiB (short K, M, G) or KB, MB, GB, such as 64KiB, per second"#
         ),
-        ("connection-limit", "0", "automatic"), ("connection-limit", "automatic", "automatic"), ("connections-per-address", "automatic", "automatic"),
+        ("connection-limit", "0", "automatic"), ("connection-limit", "automatic", "automatic"),
+        ("connections-per-address", "automatic", "automatic"),
         ("peer-memory", "1GiB", "1GiB"), ("producer-retention", "7d", "7d"), ("connection-limit", "1", "1"),
         (
             "connection-limit", "many",

@@ -719,7 +719,9 @@ import Testing
         let end = Array("\r\n\r\n".utf8)
         let mark = try #require(bytes.indices.first { bytes[$0...].starts(with: end) })
         let head = String(decoding: bytes[..<mark], as: UTF8.self).lowercased()
-        for line in ["content-type: text/event-stream", "cache-control: no-cache, no-transform", "x-accel-buffering: no", "connection: close"] {
+        for line in [
+            "content-type: text/event-stream", "cache-control: no-cache, no-transform", "x-accel-buffering: no", "connection: close",
+        ] {
             #expect(head.contains(line))
         }
         #expect(!head.contains("content-length"))

@@ -71,7 +71,13 @@ private final class Content {
 }
 
 private final class Question {
-    enum Kind { case read(from: Int), poll(from: Int), append([UInt8]), events(from: Int), head, create }
+    enum Kind {
+        case read(from: Int)
+        case poll(from: Int)
+        case append([UInt8])
+        case events(from: Int)
+        case head, create
+    }
     let kind: Kind
     let content: Content
     var stream: Int32 = 0
@@ -198,7 +204,9 @@ private final class DiceRun {
         switch content.form {
         case .json:
             let count = Int.random(in: 1...4, using: &random)
-            let elements = (0..<count).map { "{\"n\":\(payloadNumber).\($0),\"x\":\"" + String(repeating: "é", count: size / count / 2) + "\"}" }
+            let elements = (0..<count).map {
+                "{\"n\":\(payloadNumber).\($0),\"x\":\"" + String(repeating: "é", count: size / count / 2) + "\"}"
+            }
             return Array(("[" + elements.joined(separator: random.chance(50) ? "," : " ,\n ") + "]").utf8)
         case .text:
             return Array("<\(seed).\(payloadNumber)>".utf8) + Array(String(repeating: "aé\n漢 😀", count: size / 14 + 1).utf8)
@@ -231,7 +239,9 @@ private final class DiceRun {
         case .create: if status != 201 { fail("\(what) is answered \(status)") }
         case .head: if status != 200 { fail("\(what) is answered \(status)") }
         case .append(let bytes):
-            guard status == 204, let end = offset() else { return fail("\(what) is answered \(status): \(String(decoding: body, as: UTF8.self))") }
+            guard status == 204, let end = offset() else {
+                return fail("\(what) is answered \(status): \(String(decoding: body, as: UTF8.self))")
+            }
             let stored: [UInt8]
             if content.form == .json {
                 // The stored form is what a read gives; its length is the distance.
@@ -243,7 +253,9 @@ private final class DiceRun {
             content.offsets.append(end)
         case .read(let from), .poll(let from):
             if case .poll = question.kind, status == 204 { return }
-            guard status == 200, let to = offset() else { return fail("\(what) is answered \(status): \(String(decoding: body, as: UTF8.self))") }
+            guard status == 200, let to = offset() else {
+                return fail("\(what) is answered \(status): \(String(decoding: body, as: UTF8.self))")
+            }
             let bytes = content.stored(body)
             if bytes.count != to - from { fail("\(what): \(bytes.count) bytes from \(from) to \(to)") }
             content.reads.append((from, bytes, String(what)))
@@ -406,7 +418,12 @@ private final class DiceRun {
         let mortal = Content("mortal", "text/plain")
         func connect(_ transport: DicePeer.Transport? = nil) throws {
             let buffer: Int32? = random.chance(50) ? Int32(random.size(60_000)) : nil
-            peers.append((try DicePeer(bench, transport ?? DicePeer.Transport.allCases.randomElement(using: &random)!, buffer: buffer, address: UInt128(peers.count)), []))
+            peers.append(
+                (
+                    try DicePeer(
+                        bench, transport ?? DicePeer.Transport.allCases.randomElement(using: &random)!, buffer: buffer,
+                        address: UInt128(peers.count)), []
+                ))
         }
         try connect(.http1)
         for content in contents { ask(0, Question(.create, content)) }
@@ -416,7 +433,8 @@ private final class DiceRun {
         // A reader of a stream with a short TTL who takes nothing for far longer than that.
         let hasMortal = random.chance(40)
         if hasMortal {
-            peers[0].peer.send(head("PUT", mortal, "", ["Content-Type: text/plain", "Stream-TTL: 1"], Array(repeating: 0x78, count: 300_000)))
+            peers[0].peer.send(
+                head("PUT", mortal, "", ["Content-Type: text/plain", "Stream-TTL: 1"], Array(repeating: 0x78, count: 300_000)))
             calm(400) { Self.head(peers[0].peer.inbox) != nil }
             peers[0].peer.inbox = []
             mortal.offsets = [0]
@@ -460,7 +478,9 @@ private final class DiceRun {
             return peers.allSatisfy { $0.questions.allSatisfy(\.isEvents) }
         }
         for (peer, questions) in peers {
-            for question in questions where !question.isEvents { fail("\(peer.transport): never answered: \("\(question.kind)".prefix(50))") }
+            for question in questions where !question.isEvents {
+                fail("\(peer.transport): never answered: \("\(question.kind)".prefix(50))")
+            }
         }
         try checkContents()
         if faults.isEmpty { try tricklerIsCutOff() }
@@ -484,7 +504,9 @@ private final class DiceRun {
             let readers = bench.loop.isolated(stream) { $0.readerCount }
             if readers != 0 { fail("a stream counts \(readers) readers that have gone") }
         }
-        if bench.context.bytesPrepared > jsonSent { fail("\(bench.context.bytesPrepared) bytes of JSON were validated, of \(jsonSent) sent") }
+        if bench.context.bytesPrepared > jsonSent {
+            fail("\(bench.context.bytesPrepared) bytes of JSON were validated, of \(jsonSent) sent")
+        }
     }
 
     /// The parts of a server hold each other until it ends.
@@ -532,13 +554,16 @@ private final class DiceRun {
             }
             for (from, bytes, what) in content.reads {
                 if from + bytes.count > whole.count || Array(whole[from..<from + bytes.count]) != bytes {
-                    fail("\(content.name): \(what): \(bytes.count) bytes from \(from) are not those of the stream, which has \(whole.count)")
+                    fail(
+                        "\(content.name): \(what): \(bytes.count) bytes from \(from) are not those of the stream, which has \(whole.count)")
                     break
                 }
             }
             for (bytes, end) in content.appends where content.form != .json {
                 if end > whole.count || Array(whole[(end - bytes.count)..<end]) != bytes {
-                    fail("\(content.name): an append of \(bytes.count) bytes that was acknowledged at \(end) is not there, of \(whole.count)")
+                    fail(
+                        "\(content.name): an append of \(bytes.count) bytes that was acknowledged at \(end) is not there, of \(whole.count)"
+                    )
                 }
             }
         }

@@ -107,7 +107,8 @@ import Testing
         let expected = data.enumerated().flatMap { index, text in
             let position = UInt64(3 * index + 3)
             return [
-                Event(kind: "data", data: Array(text.utf8), id: Self.offset(position)), Self.control(position, index == 2 ? last : Self.behind),
+                Event(kind: "data", data: Array(text.utf8), id: Self.offset(position)),
+                Self.control(position, index == 2 ? last : Self.behind),
             ]
         }
         for read in 1...10 {
@@ -172,7 +173,8 @@ import Testing
         #expect(account.held == 2 * frames.count)
         #expect(plan?.step(0, EventPlan.Claim(tail: 99, closed: true)) != nil)
         #expect(plan?.step(1, now) != nil)
-        #expect(plan?.step(1, EventPlan.Claim(tail: 11, closed: false)) == nil && plan?.step(1, EventPlan.Claim(tail: 10, closed: true)) == nil)
+        #expect(
+            plan?.step(1, EventPlan.Claim(tail: 11, closed: false)) == nil && plan?.step(1, EventPlan.Claim(tail: 10, closed: true)) == nil)
         #expect(plan?.step(2, now) == nil)
         // Beyond the bound nothing is kept; old pieces make room for new ones.
         plan?.keep(frames, progress, claim: nil, at: 2, bound: account.held)

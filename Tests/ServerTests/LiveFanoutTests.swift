@@ -212,7 +212,9 @@ struct LiveFanoutTests {
         let peer = try bench.connect()
         peer.say(Peer.head("GET", "j?offset=-1&live=sse"))
         for _ in 0..<8 { bench.settle() }
-        let text = String(decoding: Dechunked(peer.text.components(separatedBy: "\r\n\r\n").dropFirst().joined(separator: "\r\n\r\n").utf8).content, as: UTF8.self)
+        let text = String(
+            decoding: Dechunked(peer.text.components(separatedBy: "\r\n\r\n").dropFirst().joined(separator: "\r\n\r\n").utf8).content,
+            as: UTF8.self)
         let events = text.components(separatedBy: "\n\n").filter { $0.contains("event: data\n") }
         let data = events.map { event in
             event.components(separatedBy: "\n").filter { $0.hasPrefix("data:") }.map { String($0.dropFirst(5)) }.joined()

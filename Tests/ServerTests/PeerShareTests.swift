@@ -16,10 +16,16 @@ import Testing
         let body = "[\"" + String(repeating: "x", count: 30_000) + "\"]"
         let peers = try (0..<3).map { _ in try DicePeer(bench, .http1, buffer: nil) }
         for peer in peers {
-            peer.send(Array((Peer.head("POST", "s", ["Content-Type: application/json", "Content-Length: \(body.utf8.count)"]) + body).utf8.prefix(20_000)))
+            peer.send(
+                Array(
+                    (Peer.head("POST", "s", ["Content-Type: application/json", "Content-Length: \(body.utf8.count)"]) + body).utf8.prefix(
+                        20_000)))
             peer.give(.max)
             bench.settle()
-            peer.send(Array((Peer.head("POST", "s", ["Content-Type: application/json", "Content-Length: \(body.utf8.count)"]) + body).utf8.dropFirst(20_000)))
+            peer.send(
+                Array(
+                    (Peer.head("POST", "s", ["Content-Type: application/json", "Content-Length: \(body.utf8.count)"]) + body).utf8
+                        .dropFirst(20_000)))
             peer.give(.max)
             bench.settle()
         }
@@ -40,7 +46,9 @@ import Testing
         let bench = try ServerBench(clocks: VirtualClock().clocks)
         try bench.create("s")
         let peer = try DicePeer(bench, .http1, buffer: nil)
-        peer.send(Array(Peer.head("GET", "s?offset=now&live=long-poll", ["If-None-Match: \"" + String(repeating: "a", count: 20_000) + "\""]).utf8))
+        peer.send(
+            Array(
+                Peer.head("GET", "s?offset=now&live=long-poll", ["If-None-Match: \"" + String(repeating: "a", count: 20_000) + "\""]).utf8))
         peer.give(.max)
         bench.settle()
         #expect(bench.core.liveReaders == 1)

@@ -91,7 +91,8 @@ final class ServerBench {
 
     init(
         _ change: (inout ServerLimits) -> Void = { _ in }, origins: [String]? = nil, store: (inout StoreLimits) -> Void = { _ in },
-        sizes: Journal.Sizes = Journal.Sizes(), disk: any Disk = EmptyDisk(), catalog: any Catalog = EmptyCatalog(), clocks: Clocks = .system
+        sizes: Journal.Sizes = Journal.Sizes(), disk: any Disk = EmptyDisk(), catalog: any Catalog = EmptyCatalog(),
+        clocks: Clocks = .system
     ) throws {
         loop = try EventLoop(clocks: clocks)
         loop.adoptCurrentThread()
@@ -115,7 +116,8 @@ final class ServerBench {
         router.origins = responder.origins
         core = ServerCore(
             loop: loop, limits: limits, registry: registry, checkpointer: Checkpointer(context: context, registry: registry),
-            dispatcher: workers, responder: responder, router: router, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, logsAccess: false)
+            dispatcher: workers, responder: responder, router: router, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            logsAccess: false)
         context.sink = core
         loop.atEndOfTurn { [unowned core] in core.endTurn() }
     }

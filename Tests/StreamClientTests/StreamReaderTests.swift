@@ -167,7 +167,9 @@ import Testing
     /// A server that sends the same range again and again is asked as often as one that sends nothing.
     @Test func anOffsetThatStaysIsNotAskedForInALoop() throws {
         let same = reply(200, [Self.text, Self.next(5)], body: "abc")
-        let run = try Self.read([.send(same), .send(same), .send(same), .send(reply(200, [Self.text, Self.next(6), Self.closed], body: "abcd"))]) {
+        let run = try Self.read([
+            .send(same), .send(same), .send(same), .send(reply(200, [Self.text, Self.next(6), Self.closed], body: "abcd")),
+        ]) {
             $0.offset = "5"
         }
         #expect(run.end == nil || run.end == .closed)

@@ -171,7 +171,8 @@ import Testing
 
                 var context = ResponseContext()
                 for (list, matches) in [
-                    (range.etag, true), ("*", true), ("\"x\", W/\(range.etag)", true), ("\"x\"", false), ("", false), ("\"0-1b-0-a\"", false), ("\"1-1a-0-a\"", false),
+                    (range.etag, true), ("*", true), ("\"x\", W/\(range.etag)", true), ("\"x\"", false), ("", false),
+                    ("\"0-1b-0-a\"", false), ("\"1-1a-0-a\"", false),
                 ] {
                     context.ifNoneMatch = Array(list.utf8)
                     #expect(responder.read(answer, context, &head) == (matches ? .notModified : .content), "\(list)")
@@ -198,9 +199,11 @@ import Testing
     @Test(
         arguments: [
             (.timeToLive(seconds: 5), 5, 0), (.timeToLive(seconds: 60), 60, 0), (.timeToLive(seconds: 61), 60, 1),
-            (.timeToLive(seconds: 359), 60, 299), (.timeToLive(seconds: 360), 60, 300), (.timeToLive(seconds: .max), 60, 300), (.never, 60, 300),
+            (.timeToLive(seconds: 359), 60, 299), (.timeToLive(seconds: 360), 60, 300), (.timeToLive(seconds: .max), 60, 300),
+            (.never, 60, 300),
             (.at(milliseconds: now + 2_999, text: []), 2, 0), (.at(milliseconds: now + 100_000, text: []), 60, 40),
-            (.at(milliseconds: now - 1, text: []), 0, 0), (.at(milliseconds: .max, text: []), 60, 300), (.at(milliseconds: .min, text: []), 0, 0),
+            (.at(milliseconds: now - 1, text: []), 0, 0), (.at(milliseconds: .max, text: []), 60, 300),
+            (.at(milliseconds: .min, text: []), 0, 0),
         ] as [(Expiry, Int, Int)])
     func cachesEndWithTheStream(expiry: Expiry, fresh: Int, stale: Int) {
         var head = ResponseHead()
@@ -213,7 +216,9 @@ import Testing
     }
 
     /// `If-Match` on a read is compared strongly with the range's tag.
-    @Test(arguments: [("*", true), ("\"0-1a-0-a\"", true), ("\"x\", \"0-1a-0-a\"", true), ("W/\"0-1a-0-a\"", false), ("\"x\"", false), ("", false)])
+    @Test(arguments: [
+        ("*", true), ("\"0-1a-0-a\"", true), ("\"x\", \"0-1a-0-a\"", true), ("W/\"0-1a-0-a\"", false), ("\"x\"", false), ("", false),
+    ])
     func ifMatch(list: String, holds: Bool) {
         var head = ResponseHead()
         var context = ResponseContext()
@@ -386,7 +391,8 @@ import Testing
         context.origin = origin.map { Array($0.utf8) }
         let responder = Self.responder { $0.origins = list.map { $0.map { Array($0.utf8) } } }
         let start =
-            Array(Self.common.prefix(4)) + policy + [Self.exposed] + allowed + (allowed.isEmpty ? [] : ["Access-Control-Allow-Credentials: true"])
+            Array(Self.common.prefix(4)) + policy + [Self.exposed] + allowed
+            + (allowed.isEmpty ? [] : ["Access-Control-Allow-Credentials: true"])
         var heads: [ResponseHead] = []
         var head = ResponseHead()
         responder.created(Self.facts(), new: true, context, &head)

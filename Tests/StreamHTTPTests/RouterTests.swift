@@ -54,7 +54,8 @@ import Testing
         ("/v1/stream/a", "a"), ("/v1/stream/account-1/chat/room-7", "account-1/chat/room-7"), ("/v1/stream/a%2Fb", "a\u{1}b"),
         ("/v1/stream/a%2fb", "a\u{1}b"), ("/v1/stream/%61", "a"), ("/v1/stream/a?offset=-1", "a"), ("/v1/stream/a?", "a"),
         ("/v1/stream/%C3%A9", "é"), ("/v1/stream/a%20b", "a b"), ("/v1/stream/a%3Fb", "a?b"), ("/v1/stream/a+b", "a+b"),
-        ("/v1/stream/__dsx", "__dsx"), ("/v1/stream/__DS/a", "__DS/a"), ("/v1/stream/a/__dsx", "a/__dsx"), ("/v1/stream/a%2F__ds", "a\u{1}__ds"), ("/v1/stream/...", "..."),
+        ("/v1/stream/__dsx", "__dsx"), ("/v1/stream/__DS/a", "__DS/a"), ("/v1/stream/a/__dsx", "a/__dsx"),
+        ("/v1/stream/a%2F__ds", "a\u{1}__ds"), ("/v1/stream/...", "..."),
         ("http://example.org/v1/stream/a?offset=-1", "a"), ("https://example.org:1/v1/stream/a/b", "a/b"),
     ])
     func names(target: String, name: String) throws {
@@ -491,7 +492,8 @@ import Testing
     }
 
     private func status(
-        _ method: String, _ fields: [String] = [], host: String? = "example.org:4437", secure: Bool = false, trusted: Bool = false, _ router: Router
+        _ method: String, _ fields: [String] = [], host: String? = "example.org:4437", secure: Bool = false, trusted: Bool = false,
+        _ router: Router
     ) throws -> Int? {
         let routed = try route(method, "/v1/stream/a", fields, host: host, secure: secure, trusted: trusted, router: router)
         if case .problem(let problem, _) = routed { return problem.status }
@@ -536,7 +538,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("gzip", true), ("identity", false), ("Identity", false), ("", false), ("identity, identity", false), ("identity, br", true), (" , ", false),
+        ("gzip", true), ("identity", false), ("Identity", false), ("", false), ("identity, identity", false), ("identity, br", true),
+        (" , ", false),
         ("x", true),
     ])
     func contentEncoding(value: String, refused: Bool) throws {
@@ -549,7 +552,9 @@ import Testing
 
     @Test(arguments: [("*", StreamCondition.exists), ("\"x\"", .never), ("", .never), ("*, \"x\"", .never)])
     func ifMatch(value: String, condition: StreamCondition) throws {
-        for method in ["PUT", "POST", "DELETE"] { #expect(try request(method, "/v1/stream/a", ["If-Match: \(value)"]).condition == condition) }
+        for method in ["PUT", "POST", "DELETE"] {
+            #expect(try request(method, "/v1/stream/a", ["If-Match: \(value)"]).condition == condition)
+        }
         #expect(try request("POST", "/v1/stream/a", ["If-Match: *", "If-Match: *"]).condition == .never)
         let read = try request("GET", "/v1/stream/a", ["If-Match: \(value)"])
         #expect(read.condition == .none && read.context.ifMatch.map(text) == value && !read.context.isPlain)
@@ -588,7 +593,10 @@ import Testing
         #expect(try status("PUT", ["Content-Type: a/" + String(repeating: "x", count: 1023)], Router()) == 400)
         #expect(try status("PUT", [field("Stream-Expires-At", 65)], Router()) == 400)
         // Of an append the type counts only with content.
-        guard case .append(let append) = try request("POST", "/v1/stream/a", ["Content-Type: a/" + String(repeating: "x", count: 1023), "Stream-Closed: true"]).verb
+        guard
+            case .append(let append) = try request(
+                "POST", "/v1/stream/a", ["Content-Type: a/" + String(repeating: "x", count: 1023), "Stream-Closed: true"]
+            ).verb
         else { throw NotRouted() }
         #expect(try StreamRequest.complete(append, contentCount: 0).contentType == nil)
         #expect(throws: Problem.self) { try StreamRequest.complete(append, contentCount: 1) }

@@ -122,7 +122,8 @@ private func encoded(
             for payload in payloads {
                 let event = encoded(.text, payload).bytes
                 if events(event).first?.data != normalized(payload) { Issue.record("\(payload) \(event)") }
-                for cut in 1..<max(2, payload.count) where encoded(.text, payload, cuts: [min(cut, payload.count)], limit: 1).bytes != event {
+                for cut in 1..<max(2, payload.count) where encoded(.text, payload, cuts: [min(cut, payload.count)], limit: 1).bytes != event
+                {
                     Issue.record("\(payload) cut at \(cut)")
                 }
             }
@@ -262,7 +263,8 @@ private func encoded(
     }
 
     @Test func longestControlEvent() {
-        let longest = control(EventStreamControl(nextOffset: StreamOffset(position: StreamOffset.maximum), progress: .upToDate(cursor: .max)))
+        let longest = control(
+            EventStreamControl(nextOffset: StreamOffset(position: StreamOffset.maximum), progress: .upToDate(cursor: .max)))
         #expect(longest.count <= EventStream.controlEventMaximumLength && EventStream.controlEventMaximumLength <= ByteSink.reserve / 2)
     }
 

@@ -133,7 +133,8 @@ private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
             for _ in 0..<6 {
                 var name = (stem + stem + stem).prefix(length).map { $0 }
                 for _ in 0..<Int.random(in: 0...2, using: &generator) {
-                    let place = [length - 1, min(length - 1, 479), min(length - 1, 480), min(length - 1, 959), 3].randomElement(using: &generator)!
+                    let place = [length - 1, min(length - 1, 479), min(length - 1, 480), min(length - 1, 959), 3].randomElement(
+                        using: &generator)!
                     name[place] = UInt8.random(in: 0x61...0x64, using: &generator)
                 }
                 names.insert(name)
