@@ -107,12 +107,15 @@ extension Exchange {
                 endEvents()
                 return
             }
+            if facts.tail != livePosition {
+                fallBehind()
+                return
+            }
             if isToldUpToDate { return }
             isToldUpToDate = true
             let control = EventStreamControl(
                 nextOffset: StreamOffset(position: livePosition - UInt64(carry.count)),
                 progress: .upToDate(cursor: server.responder.nextCursor(context)))
-            precondition(facts.tail == livePosition, "a reader waits at the tail")
             if let frames = server.encodeEvents({ EventStream.putControl(control, &$0) }) { push(frames) }
         case .refused:
             // Deleted, or unreadable: the event stream ends; the next request is told why.

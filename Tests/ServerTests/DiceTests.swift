@@ -576,12 +576,19 @@ private final class DiceRun {
         peers.append((try DicePeer(bench, .http1, buffer: nil), []))
         peers[index].peer.send(head("PUT", big, "", ["Content-Type: text/plain"], [UInt8](repeating: 0x79, count: 12_000)))
         calm(300) { Self.head(peers[index].peer.inbox) != nil }
-        let trickler = try DicePeer(bench, seed % 2 == 0 ? .http1 : .http1TLS, buffer: 4_096)
+        let transport = DicePeer.Transport.allCases[Int(seed / 4 % 4)]
+        let trickler = try DicePeer(bench, transport, buffer: 4_096)
         defer { trickler.close() }
-        for _ in 0..<60 { trickler.send(head("GET", big, "?offset=-1", [], nil)) }
+        for _ in 0..<60 {
+            if let client = trickler.client {
+                _ = client.request("/v1/stream/big?offset=-1", method: "GET", [], body: nil)
+            } else {
+                trickler.send(head("GET", big, "?offset=-1", [], nil))
+            }
+        }
         for _ in 0..<40 {
             trickler.give(.max)
-            if trickler.transport.isSecure { trickler.take(600) }
+            if transport != .http1 { trickler.take(600) }
             calm(1) { true }
         }
         let limits = bench.core.limits
