@@ -41,6 +41,8 @@ final class PendingRequest {
     var began: Int64 = 0
     /// The bytes of the body that have arrived, until the request is answered.
     var held: PeerCharge
+    /// It brings content for a stream, which is held until that has had its turn.
+    var bringsContent = false
     /// A long head stays here with the request: so many bytes of it are counted.
     var headBytes = 0
     /// The content lies whole behind the head in the buffer: so many bytes, and no receiver is needed.
@@ -182,8 +184,9 @@ class Exchange: LiveReader, @unchecked Sendable {
         phase = .closed
         tag &+= 1
         // A body that waits for its stream is held until that has had its turn.
-        if !isExecuting || (request?.held.bytes ?? 0) == 0 { endRequest() }
+        if !isExecuting || !(request?.bringsContent ?? false) { endRequest() }
         queue = nil
+        setClient(share)
     }
 
     // MARK: Peers that take little
@@ -215,12 +218,21 @@ class Exchange: LiveReader, @unchecked Sendable {
         blockedUntil = .max
     }
 
+    /// Answers from now on wait for this client.
+    private final func setClient(_ client: PeerShare) {
+        if client === self.client { return }
+        if self.client !== share { self.client.leave() }
+        if client !== share { client.enter() }
+        self.client = client
+    }
+
     /// More waits for its peer's address than may, or more for all, and it is one of those that make it so. Whoever has little waiting is cut off
     /// only when there is twice as much as there may be.
     final var holdsTooMuch: Bool {
         let bound = server.limits.pinnedBytes
-        if !client.isExempt, client.waiting > bound / 4 { return true }
-        return server.pinned.bytes > (client.isExempt || client.waiting > bound / 16 ? bound : 2 * bound)
+        // A single block may be as large as a body.
+        if !client.isExempt, client.waiting.bytes > bound / 4, client.waiting.count > 1 { return true }
+        return server.pinned.bytes > (client.isExempt || client.waiting.bytes > bound / 16 ? bound : 2 * bound)
     }
 
     // MARK: Deadlines
@@ -276,7 +288,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         let routed = server.router.route(head, bytes, RequestPeer(secure: secure, isTrustedProxy: share.isExempt))
         tag &+= 1
         let limits = server.limits
-        client = share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share
+        setClient(share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share)
         switch routed {
         case .stream(let asked):
             if case .length(let count) = framing, count > limits.bodyBytes {
@@ -301,6 +313,7 @@ class Exchange: LiveReader, @unchecked Sendable {
                     inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
                     endsWithStream: endsWithStream), client: client)
             request!.inPlaceCount = inPlace
+            request!.bringsContent = hasBody
             if bytes.count > Self.shortHead {
                 request!.headBytes = bytes.count
                 if !reserveBody(0) {

@@ -342,7 +342,10 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     /// When it sends little, if the window does not grow before; `.max`: it waits for no window.
     private var crumbAt = Int64.max
     private static let crumbMilliseconds: Int64 = 100
-    fileprivate var nextVisit: Int64 { min(nextDeadline, crumbAt) }
+    /// When it is looked at whether too much waits for its peer.
+    private var judgedAt = Int64.max
+    private static let judgedAfter: Int64 = 1_000
+    fileprivate var nextVisit: Int64 { min(min(nextDeadline, judgedAt), wire.awaitsWindow ? crumbAt : .max) }
 
     init(_ stream: HTTP2Stream, _ connection: HTTP2Connection) {
         wire = stream
@@ -395,7 +398,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
             }
             for item in items ?? [] { queue.append(item) }
             self.queue = queue
-            outputIsBlocked()
+            isQueued()
             if phase == .closed { return }
             if server.output.capacity > 4 * ServerCore.copyLimit { server.output = [] }
         }
@@ -404,7 +407,11 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     override func transmit(shared answer: SharedAnswer) {
         respond(answer.head, hasBody: true)
-        queueRest(ByteSlice(block: answer.block, offset: 0, count: answer.block.count), from: answer.bodyStart)
+        let queue = SendQueue(server.pinned, client)
+        let count = answer.block.count - answer.bodyStart
+        queue.append(.memory(ByteSlice(block: answer.block, offset: answer.bodyStart, count: count)))
+        self.queue = queue
+        isQueued()
     }
 
     override func transmitEventsHead() { respond(server.head, hasBody: true) }
@@ -417,6 +424,19 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     /// Everything goes when the session asks for it.
     override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? { 0 }
+
+    /// The peer has not been offered anything of it: it is judged in a while.
+    private func isQueued() {
+        if server.pinned.bytes > 2 * server.limits.pinnedBytes {
+            server.logSlowPeer()
+            close()
+            return
+        }
+        judgedAt = server.loop.now + Self.judgedAfter
+        peerTook(0)
+        updateDeadline()
+        wire.resume()
+    }
 
     override func outputIsBlocked() {
         if holdsTooMuch {
@@ -440,11 +460,9 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         if wire.isCrumb(buffer.count), !queue.fits(buffer.count) {
             // Not for ever: a peer may count otherwise.
             if crumbAt > server.loop.now {
-                if crumbAt == .max {
-                    crumbAt = server.loop.now + Self.crumbMilliseconds
-                    updateDeadline()
-                }
+                if crumbAt == .max { crumbAt = server.loop.now + Self.crumbMilliseconds }
                 wire.awaitsWindow = true
+                updateDeadline()
                 return .deferred
             }
         }
@@ -455,6 +473,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         switch progress {
         case .done:
             self.queue = nil
+            judgedAt = .max
             peerTookAll()
             return phase == .sending ? .end(filled) : .bytes(filled)
         case .blocked, .budgetSpent: return .bytes(filled)
@@ -485,6 +504,14 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     func visit(now: Int64) {
         if crumbAt <= now, wire.awaitsWindow { wire.resume() }
+        if judgedAt <= now {
+            judgedAt = .max
+            if queue != nil, holdsTooMuch {
+                server.logSlowPeer()
+                close()
+                return
+            }
+        }
         if blockedUntil <= now {
             // Waiting for its turn among many is no fault of the peer, as long as that takes what it is sent.
             let limit = connection.lastProgress + server.limits.peerMilliseconds

@@ -25,10 +25,8 @@ final class PeerShare {
     fileprivate(set) var bytes = 0
     /// Charges that refer to it.
     fileprivate var charges = 0
-    /// Answers that its peers have not taken, bytes.
-    var waiting = 0 {
-        didSet { if waiting == 0 { table.forgetIfUnused(self) } }
-    }
+    /// Answers that its peers have not taken.
+    let waiting = PinnedBlocks()
     /// Its TLS handshakes in progress.
     var handshakes = 0
     /// The first and last of them, in the order in which they came.
@@ -41,6 +39,17 @@ final class PeerShare {
         self.isExempt = isExempt
         self.table = table
     }
+}
+
+extension PeerShare {
+    /// Somebody refers to it for a while, and nobody any more.
+    func enter() { charges += 1 }
+    func leave() {
+        charges -= 1
+        table.forgetIfUnused(self)
+    }
+    /// Nothing waits for it any more.
+    func mayBeUnused() { table.forgetIfUnused(self) }
 }
 
 /// All addresses, and the account of the memory that is held for them.
@@ -88,7 +97,7 @@ final class PeerTable {
 
     /// Takes an entry out for which nothing is counted any more.
     func forgetIfUnused(_ share: PeerShare) {
-        if share.connections == 0, share.charges == 0, share.waiting == 0, shares[share.key] === share { shares[share.key] = nil }
+        if share.connections == 0, share.charges == 0, share.waiting.bytes == 0, shares[share.key] === share { shares[share.key] = nil }
     }
 
     /// Counts a connection; false: its address has as many as it may.

@@ -16,10 +16,12 @@ final class ByteAccount {
     var held = 0
 }
 
-/// Blocks of memory that wait for peers, all together.
+/// Blocks of memory that wait for peers, all together or those of one address.
 final class PinnedBlocks {
     private var counts: [ObjectIdentifier: Int] = [:]
     private(set) var bytes = 0
+    /// Blocks.
+    var count: Int { counts.count }
 
     fileprivate func pin(_ block: OwnedBytes) {
         let count = counts[ObjectIdentifier(block), default: 0]
@@ -41,8 +43,6 @@ final class PinnedBlocks {
 final class SendQueue {
     private let pinned: PinnedBlocks
     private let share: PeerShare
-    /// What of the share's account is this queue's.
-    private var charged = 0
     private var items: [SendItem] = []
     private var first = 0
     /// A file range up to here has just been read by a disk worker and is sent without asking whether it is cached.
@@ -54,26 +54,27 @@ final class SendQueue {
     }
 
     deinit {
-        for item in items[first...] { if case .memory(let slice) = item { pinned.unpin(slice.block) } }
-        share.waiting -= charged
+        for item in items[first...] { if case .memory(let slice) = item { unpin(slice.block) } }
+        share.mayBeUnused()
     }
 
     var isEmpty: Bool { first == items.count }
 
     func append(_ item: SendItem) {
         if case .memory(let slice) = item {
-            pinned.pin(slice.block)
-            charge(Self.weight(slice))
+            pin(slice.block)
         }
         items.append(item)
     }
 
-    /// A few bytes of a large block hold all of it, though others hold it as well.
-    private static func weight(_ slice: ByteSlice) -> Int { max(slice.count, slice.block.capacity / 8) }
+    private func pin(_ block: OwnedBytes) {
+        pinned.pin(block)
+        share.waiting.pin(block)
+    }
 
-    private func charge(_ change: Int) {
-        charged += change
-        share.waiting += change
+    private func unpin(_ block: OwnedBytes) {
+        pinned.unpin(block)
+        share.waiting.unpin(block)
     }
 
     enum Progress {
@@ -184,8 +185,7 @@ final class SendQueue {
     func supply(_ block: OwnedBytes) {
         guard first < items.count, case .file(let handle, let offset, let count) = items[first] else { return }
         guard block.count <= count else { return }
-        pinned.pin(block)
-        charge(Self.weight(ByteSlice(block: block, offset: 0, count: block.count)))
+        pin(block)
         if block.count == count { next() } else { items[first] = .file(handle, offset: offset + block.count, count: count - block.count) }
         items.insert(.memory(ByteSlice(block: block, offset: 0, count: block.count)), at: first)
     }
@@ -197,9 +197,7 @@ final class SendQueue {
             if sent == slice.count {
                 next()
             } else {
-                let rest = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
-                charge(Self.weight(rest) - Self.weight(slice))
-                items[first] = .memory(rest)
+                items[first] = .memory(ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent))
             }
         case .file(let handle, let offset, let count):
             if sent == count { next() } else { items[first] = .file(handle, offset: offset + sent, count: count - sent) }
@@ -210,8 +208,7 @@ final class SendQueue {
 
     private func next() {
         if case .memory(let slice) = items[first] {
-            pinned.unpin(slice.block)
-            charge(-Self.weight(slice))
+            unpin(slice.block)
         }
         first += 1
         warmedTo = -1

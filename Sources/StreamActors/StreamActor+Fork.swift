@@ -165,6 +165,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     private func next() {
         guard requester.awaits(tag) else {
             context.loop.isolated(source) { $0.waits -= 1 }
+            requester.answer(.refused(.unavailable("nobody waits for it any more")), from: nil, tag: tag)
             return
         }
         let request = ReadRequest(start: .position(point.position), mode: .catchUp)

@@ -548,6 +548,10 @@ public final class StreamRegistry: @unchecked Sendable {
         var evicted = 0
         let sparesRecent = excess < context.limits.idleStreams / 4
         let visited = ring.next(min(left, Self.visitedAtOnce))
+        if visited.isEmpty {
+            isGoingRound = false
+            return
+        }
         for stream in visited where evicted < excess || trims || surplus > 0 {
             let (isVictim, isHeavy) = context.loop.isolated(stream) { stream in
                 if trims { stream.trimCache() }
