@@ -203,7 +203,7 @@ def take_one(connection):
         pass
 
 
-@scenario(rows=(14,), rss=(600, 400))
+@scenario(rows=(14,), rss=(600, 560))
 def pinned_tails(run):
     """60 streams with one append of 16 MiB each, and for each a reader who has begun to take it and takes no more.
 
