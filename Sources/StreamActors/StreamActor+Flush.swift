@@ -102,7 +102,8 @@ extension StreamActor {
         for base in bases { context.descriptors.remove(stream: id, base: base) }
         image.tail.drop(below: UInt64.max, keepLast: false)
         countFootprint()
-        if image.flushed == image.start { return }
+        // What is not known to be flushed may be all the same: by a process that was killed before its checkpoint.
+        if image.flushed == image.start, id >= context.registry.firstNewStreamID { return }
         let (disk, root, id) = (context.disk, context.streamsDirectory, id)
         context.dispatcher.work(.background) { StreamFiles.remove(disk: disk, root: root, stream: id, bases: bases) }
     }

@@ -70,10 +70,13 @@ public final class StreamRegistry: @unchecked Sendable {
     var clockHasJumped = false
     /// Streams that recovery has found in the journal; until `sweepLeftovers`.
     private var replayedIDs: Set<UInt64>
+    /// Streams of before this process began have lower ids.
+    let firstNewStreamID: UInt64
 
     public init(context: StreamContext, recovered: Recovered) throws(CatalogFault) {
         self.context = context
         nextStreamID = recovered.nextStreamID
+        firstNewStreamID = recovered.nextStreamID
         streamCount = recovered.streamCount
         replayedIDs = Set(recovered.streams.map(\.id))
         context.registry = self
