@@ -17,14 +17,20 @@ import SystemCalls
 
 /// One address, and what is held for it.
 final class PeerShare {
-    /// nil: Unix-domain sockets.
-    let key: UInt128?
-    /// A trusted proxy's: no bound of one address applies.
-    let isExempt: Bool
+    /// Trust is an address's own, and not that of all who share its memory.
+    struct Key: Hashable {
+        /// nil: Unix-domain sockets.
+        let number: UInt128?
+        /// A trusted proxy's: no bound of one address applies.
+        let isExempt: Bool
+    }
+
+    let key: Key
+    var isExempt: Bool { key.isExempt }
     fileprivate(set) var connections = 0
     fileprivate(set) var bytes = 0
-    /// Charges that refer to it.
-    fileprivate var charges = 0
+    /// Others who refer to it for a while.
+    fileprivate var users = 0
     /// Answers that its peers have not taken.
     let waiting = PinnedBlocks()
     /// Its TLS handshakes in progress.
@@ -34,27 +40,24 @@ final class PeerShare {
     var newestHandshake: TLSHandshakeConnection?
     fileprivate let table: PeerTable
 
-    fileprivate init(_ key: UInt128?, isExempt: Bool, _ table: PeerTable) {
+    fileprivate init(_ key: Key, _ table: PeerTable) {
         self.key = key
-        self.isExempt = isExempt
         self.table = table
     }
 }
 
 extension PeerShare {
     /// Somebody refers to it for a while, and nobody any more.
-    func enter() { charges += 1 }
+    func enter() { users += 1 }
     func leave() {
-        charges -= 1
+        users -= 1
         table.forgetIfUnused(self)
     }
-    /// Nothing waits for it any more.
-    func mayBeUnused() { table.forgetIfUnused(self) }
 }
 
 /// All addresses, and the account of the memory that is held for them.
 final class PeerTable {
-    private var shares: [UInt128?: PeerShare] = [:]
+    private var shares: [PeerShare.Key: PeerShare] = [:]
     /// Addresses that something is counted for.
     var count: Int { shares.count }
     private(set) var held = 0
@@ -81,14 +84,12 @@ final class PeerTable {
 
     /// The share of an address as a socket gives it. The caller counts something for it, or forgets it.
     func share(of address: PeerAddress) -> PeerShare {
-        let key: UInt128? =
-            switch address {
-            case .unix: nil
-            case .internet(let number): Self.isMapped(number) ? number : number & ~((1 << 72) - 1)
-            }
-        if let known = shares[key] { return known }
         let full: UInt128? = if case .internet(let number) = address { number } else { nil }
-        let share = PeerShare(key, isExempt: isTrusted(full), self)
+        let isExempt = isTrusted(full)
+        let number = full.map { isExempt || Self.isMapped($0) ? $0 : $0 & ~((1 << 72) - 1) }
+        let key = PeerShare.Key(number: number, isExempt: isExempt)
+        if let known = shares[key] { return known }
+        let share = PeerShare(key, self)
         shares[key] = share
         return share
     }
@@ -97,7 +98,7 @@ final class PeerTable {
 
     /// Takes an entry out for which nothing is counted any more.
     func forgetIfUnused(_ share: PeerShare) {
-        if share.connections == 0, share.charges == 0, share.waiting.bytes == 0, shares[share.key] === share { shares[share.key] = nil }
+        if share.connections == 0, share.users == 0, shares[share.key] === share { shares[share.key] = nil }
     }
 
     /// Counts a connection; false: its address has as many as it may.
@@ -138,7 +139,7 @@ struct PeerCharge: ~Copyable {
 
     init(_ share: PeerShare) {
         self.share = share
-        share.charges += 1
+        share.enter()
     }
 
     /// Gives everything back, once.
@@ -147,8 +148,7 @@ struct PeerCharge: ~Copyable {
         isOpen = false
         table.release(bytes, of: share)
         bytes = 0
-        share.charges -= 1
-        table.forgetIfUnused(share)
+        share.leave()
     }
 
     /// Makes the charge `count` bytes; false, and it stays as it was: there is no room for more.

@@ -51,14 +51,13 @@ final class SendQueue {
     init(_ pinned: PinnedBlocks, _ share: PeerShare) {
         self.pinned = pinned
         self.share = share
+        share.enter()
     }
 
     deinit {
         for item in items[first...] { if case .memory(let slice) = item { unpin(slice.block) } }
-        share.mayBeUnused()
+        share.leave()
     }
-
-    var isEmpty: Bool { first == items.count }
 
     func append(_ item: SendItem) {
         if case .memory(let slice) = item {

@@ -173,7 +173,7 @@ public final class Checkpointer: @unchecked Sendable {
             finish(false)
             return
         }
-        // Bounded by entries and by inline bytes, so that one transaction stays small.
+        // Bounded by entries, producers and inline bytes, so that one transaction stays small.
         var batch: [StreamActor.Capture] = []
         var bytes = 0
         while batch.count < Self.entriesAtOnce, bytes < 16 << 20, let capture = captures.popLast() {
@@ -182,7 +182,7 @@ public final class Checkpointer: @unchecked Sendable {
                 context.loop.isolated(capture.stream) { $0.isCaptured = false }
                 continue
             }
-            bytes += 512 + capture.inline.reduce(0) { $0 + $1.count }
+            bytes += 512 * (1 + capture.image.unsavedProducers.count) + capture.inline.reduce(0) { $0 + $1.count }
             batch.append(capture)
         }
         // What has ended by now, as soon as all entries are written: with the mark their deletes may leave the journal.
@@ -235,8 +235,7 @@ public final class Checkpointer: @unchecked Sendable {
 
     /// Nothing is lost by a failure: the journal keeps all records, and the streams are tried again. A slice per turn.
     private func giveBack() {
-        for _ in 0..<min(256, flushes.count) { context.loop.isolated(captures[flushes.removeLast()].stream) { $0.abandonFlush() } }
-        for _ in 0..<(flushes.isEmpty ? min(256, captures.count) : 0) {
+        for _ in 0..<min(256, captures.count) {
             let capture = captures.removeLast()
             context.loop.isolated(capture.stream) {
                 $0.isCaptured = false
@@ -245,15 +244,13 @@ public final class Checkpointer: @unchecked Sendable {
                 $0.markDirty()
             }
         }
-        if flushes.isEmpty, captures.isEmpty { ended(false) } else { context.dispatcher.post { self.giveBack() } }
+        if captures.isEmpty { ended(false) } else { context.dispatcher.post { self.giveBack() } }
     }
 
     private func ended(_ success: Bool) {
         running = false
         // Whoever waits for room is told that there is none.
         if !success { context.journal.onRoom() }
-        flushes = []
-        captures = []
         let waiting = completions
         completions = []
         for then in waiting { then(success) }

@@ -386,11 +386,9 @@ public actor StreamActor {
     /// Has a large body looked at by a worker; what else would change the stream meanwhile waits behind it, in order.
     private func prepare(_ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32) {
         isPreparing = true
-        waits += 1
         context.prepare(content) { [self] prepared in
             context.loop.isolated(self) { stream in
                 stream.isPreparing = false
-                stream.waits -= 1
                 stream.executeAnew(command, prepared, requester, tag)
                 stream.executeWaiting()
             }
@@ -767,7 +765,8 @@ public actor StreamActor {
 
     /// Whether the stream can be dropped from memory without losing anything.
     var isIdle: Bool {
-        (life == .present || life == .retained) && loadedForks == 0 && !isDirty && pendingHead == pending.count && readerCount == 0
+        (life == .present || life == .retained) && loadedForks == 0 && !isDirty && !isPreparing && pendingHead == pending.count
+            && readerCount == 0
             && !flushing && !flushQueued && openings.isEmpty
             && unsavedSealed.isEmpty && !isCaptured && waits == 0 && roomWaits == 0
     }

@@ -58,6 +58,24 @@ import Testing
         #expect(bench.core.peers.held == 0 && bench.core.peers.count == 0)
     }
 
+    /// Trust is one address's: not that of its neighbours in the same /56, whoever came first, and not for longer than the settings say.
+    @Test(arguments: [true, false]) func trustIsOfOneAddress(proxyFirst: Bool) {
+        let proxy: UInt128 = 0x2001_0db8 << 96 | 5
+        let table = PeerTable(bound: 1 << 20, connectionBound: 10) { $0 == proxy }
+        var held: [PeerShare] = []
+        for address in proxyFirst ? [proxy, proxy + 1, proxy + 2] : [proxy + 1, proxy, proxy + 2] {
+            let share = table.share(of: .internet(address))
+            #expect(share.isExempt == (address == proxy) && table.enter(share))
+            held.append(share)
+        }
+        // The neighbours are one subscriber.
+        #expect(table.count == 2)
+        table.isTrusted = { _ in false }
+        #expect(!table.share(of: .internet(proxy)).isExempt)
+        for share in held { table.leave(share) }
+        #expect(table.count == 0)
+    }
+
     /// Who has much waiting is cut off; who has little is not, though much waits for all.
     @Test func answersThatAreNotTaken() throws {
         let bench = try ServerBench({ $0.peerBytes = 1 << 20 }, clocks: VirtualClock().clocks)

@@ -272,15 +272,18 @@ public enum SegmentScan {
         case sound(bytes: Int)
         /// Offset in the file of the block that is not.
         case damaged(at: Int, what: String)
-        /// The process could not look: it is short of descriptors or memory. That says nothing about the file.
+        /// The process could not look: it is short of descriptors or memory, or may not. That says nothing about the file.
         case unknown(String)
     }
 
     /// What an error of a call says of the file that it was meant for.
     public static func judge(_ error: Errno, at offset: Int, doing what: String) -> Outcome {
         switch error {
-        case .ioError, .noSuchFileOrDirectory: .damaged(at: offset, what: "it cannot be \(what): \(error.text)")
-        default: .unknown("it cannot be \(what): \(error.text)")
+        case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .permissionDenied, .notPermitted, .interrupted,
+            .resourceTemporarilyUnavailable:
+            .unknown("it cannot be \(what): \(error.text)")
+        // A device, or a file system that checks by itself, says it in several ways.
+        default: .damaged(at: offset, what: "it cannot be \(what): \(error.text)")
         }
     }
 
