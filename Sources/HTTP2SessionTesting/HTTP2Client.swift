@@ -122,9 +122,12 @@ public final class HTTP2Client {
         nghttp2_session_consume_stream(library, stream, answers[stream]!.body.count)
     }
 
-    private static func withFields(_ fields: [(String, String)], _ body: ([nghttp2_nv], Int) -> Int32) -> Int32 {
+    /// The fields as libnghttp2 takes them.
+    public static func withFields(_ fields: [(String, String)], _ body: ([nghttp2_nv], Int) -> Int32) -> Int32 {
         var text: [UInt8] = []
         for (name, value) in fields { text += Array(name.utf8) + Array(value.utf8) }
+        // So that there is an address where all are empty.
+        text.append(0)
         return text.withUnsafeMutableBufferPointer { text in
             var position = 0
             var list: [nghttp2_nv] = []

@@ -36,6 +36,9 @@ struct BodyReceiver {
         }
     }
 
+    /// Of a request without content.
+    static var nothing: BodyReceiver { BodyReceiver(.none, limit: 0, wire: WireLimits(), discards: true) }
+
     /// Takes from the front of `bytes`; `consumed` is how much.
     mutating func take(_ bytes: UnsafeRawBufferPointer, consumed: inout Int) throws(HTTPRefusal) -> Progress {
         consumed = 0

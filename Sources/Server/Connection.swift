@@ -83,7 +83,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     func visit(now: Int64) -> Int64? {
         if phase == .closed || entered > now { return nil }
         entered = .max
-        if blockedUntil <= now {
+        if floor.deadline <= now {
             close()
             return nil
         }
@@ -299,7 +299,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         tag &+= 1
         request = PendingRequest(
             nil, context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
-            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true), client: share)
+            body: .nothing, client: share)
         noteForLog(bytes)
         server.responder.redirect(to: location, &server.head)
         respond(nil)
@@ -331,8 +331,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     override func transmit(_ items: [SendItem]?) {
         if let queue {
             // A 100 that has not gone yet: the answer goes behind it.
-            let block = OwnedBytes(copying: server.output)
-            queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
+            queue.append(.memory(ByteSlice(server.output)))
             for item in items ?? [] { queue.append(item) }
             return
         }
@@ -357,20 +356,8 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     override func transmit(shared answer: SharedAnswer) {
-        if let queue {
-            // A 100 that has not gone yet: the answer goes behind it.
-            queue.append(.memory(ByteSlice(block: answer.block, offset: 0, count: answer.block.count)))
-            return
-        }
-        guard let sent = sendNow(answer.block.bytes, more: false) else {
-            close()
-            return
-        }
-        if sent == answer.block.count {
-            responseIsSent()
-        } else {
-            queueRest(ByteSlice(block: answer.block, offset: 0, count: answer.block.count), from: sent)
-        }
+        push(ByteSlice(block: answer.block, offset: 0, count: answer.block.count))
+        if phase == .sending, queue == nil { responseIsSent() }
     }
 
     override var takesChunks: Bool { (request?.minorVersion ?? 1) > 0 }
@@ -393,11 +380,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     }
 
     override func outputIsBlocked() {
-        if holdsTooMuch {
-            server.logSlowPeer()
-            close()
-            return
-        }
+        if isCutOff(holdsTooMuch) { return }
         peerTook(0)
         updateDeadline()
         updateInterest()
@@ -425,7 +408,7 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
         switch progress {
         case .done:
             self.queue = nil
-            peerTookAll()
+            floor.tookAll()
             updateInterest()
             if phase == .streaming { pumpEvents() } else if phase == .sending { responseIsSent() }
         case .blocked, .budgetSpent:

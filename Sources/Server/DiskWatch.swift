@@ -15,16 +15,14 @@ final class DiskWatch: @unchecked Sendable {
     private let loop: EventLoop
     private let dispatcher: any Dispatcher
     private let logger: Logger
-    private var isLow = false
     private var isLooking = false
+    /// Since it became low, when that was said last.
     private var lowToldAt: Int64?
-    private var fullToldAt: Int64?
-    private var lookedAt: Int64?
+    private var fullLines = Interval(60_000)
+    private var looks = Interval(10_000)
     private var refused = 0
 
-    private static let lookMilliseconds: Int64 = 10_000
     private static let lowMilliseconds: Int64 = 600_000
-    private static let fullMilliseconds: Int64 = 60_000
 
     init(_ path: String, loop: EventLoop, dispatcher: any Dispatcher, logger: Logger) {
         self.path = path
@@ -35,8 +33,7 @@ final class DiskWatch: @unchecked Sendable {
 
     /// Called about once a second.
     func tick() {
-        if isLooking || lookedAt.map({ loop.now - $0 < Self.lookMilliseconds }) ?? false { return }
-        lookedAt = loop.now
+        if isLooking || !looks.begins(loop.now) { return }
         isLooking = true
         let path = path
         dispatcher.work(.background) { [dispatcher] in
@@ -49,12 +46,10 @@ final class DiskWatch: @unchecked Sendable {
         isLooking = false
         guard let space, space.total > 0 else { return }
         if space.free >= space.total / 8 {
-            isLow = false
             lowToldAt = nil
-        } else if space.free < space.total / 10 {
-            isLow = true
+            return
         }
-        guard isLow, lowToldAt.map({ loop.now - $0 >= Self.lowMilliseconds }) ?? true else { return }
+        guard lowToldAt.map({ loop.now - $0 >= Self.lowMilliseconds }) ?? (space.free < space.total / 10) else { return }
         lowToldAt = loop.now
         logger.log(
             .warning, .diskNearlyFull, "the disk of the data directory is nearly full",
@@ -64,8 +59,7 @@ final class DiskWatch: @unchecked Sendable {
     /// A command was refused, or a flush put off, because there is no space.
     func isFull() {
         refused += 1
-        guard fullToldAt.map({ loop.now - $0 >= Self.fullMilliseconds }) ?? true else { return }
-        fullToldAt = loop.now
+        guard fullLines.begins(loop.now) else { return }
         logger.log(
             .error, .diskFull, "the disk of the data directory is full: appends are answered 507",
             metadata: ["data-dir": "\(path)", "refused": "\(refused)"])

@@ -58,12 +58,11 @@ final class EventPlan {
 
     /// Keeps a piece for the others, within `bound` bytes for all plans.
     func keep(_ frames: EventFrames, _ progress: EventProgress, claim: Claim?, at index: Int, bound: Int) {
+        guard let account, account.held + frames.count <= bound, steps[index] == nil, index > newest - Self.window else { return }
         var bare = progress
         bare.leavePlan()
-        let step = Step(frames: frames, progress: bare, continues: progress.plan != nil, claim: claim)
-        guard let account, account.held + step.frames.count <= bound, steps[index] == nil, index > newest - Self.window else { return }
-        account.held += step.frames.count
-        steps[index] = step
+        account.held += frames.count
+        steps[index] = Step(frames: frames, progress: bare, continues: progress.plan != nil, claim: claim)
         newest = max(newest, index)
         for old in steps.keys where old <= newest - Self.window { account.held -= steps.removeValue(forKey: old)!.frames.count }
     }

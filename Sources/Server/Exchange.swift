@@ -113,12 +113,8 @@ class Exchange: LiveReader, @unchecked Sendable {
     private(set) final var liveTellsStrictTransport = false
     /// When the phase ends by itself (monotonic ms).
     final var phaseEnd = Int64.max
-    /// A peer that does not take enough is cut off then.
-    final var blockedUntil = Int64.max
-    /// Of what waits for the peer: how much it has taken since this time began, and how much of the time is left while the server itself is the
-    /// one that is waited for.
-    private final var takenBytes: Int32 = 0
-    private final var blockedLeft: Int32 = 0
+    /// A peer that does not take enough is cut off.
+    final var floor = PeerFloor()
     final var carry = Carry()
     /// Counts requests, so that an answer to an abandoned one is recognised.
     final var tag: UInt32 = 0
@@ -170,7 +166,7 @@ class Exchange: LiveReader, @unchecked Sendable {
     func updateInterest() { preconditionFailure("a transport's") }
     func close() { preconditionFailure("a transport's") }
 
-    final var nextDeadline: Int64 { min(min(phaseEnd, blockedUntil), quietUntil) }
+    final var nextDeadline: Int64 { min(min(phaseEnd, floor.deadline), quietUntil) }
 
     final func endPhase(at deadline: Int64) {
         phaseEnd = deadline
@@ -191,32 +187,11 @@ class Exchange: LiveReader, @unchecked Sendable {
 
     // MARK: Peers that take little
 
-    /// Something waits for the peer, which has taken `count` bytes of it just now. It has so long to take its floor, or all there is; a byte now and
-    /// then is not enough to keep a place and the memory behind it.
-    final func peerTook(_ count: Int) {
-        let limits = server.limits
-        takenBytes = Int32(clamping: Int(takenBytes) + count)
-        if Int(takenBytes) >= limits.peerFloorBytes || blockedUntil == .max && blockedLeft == 0 {
-            takenBytes = 0
-            blockedLeft = 0
-            blockedUntil = server.loop.now + limits.peerMilliseconds
-        } else if blockedUntil == .max {
-            blockedUntil = server.loop.now + Int64(blockedLeft)
-        }
-    }
+    /// Something waits for the peer, which has taken `count` bytes of it just now.
+    final func peerTook(_ count: Int) { floor.took(count, now: server.loop.now, server.limits) }
 
     /// The server has to do something before the peer can take more.
-    final func waitsForServer() {
-        if blockedUntil != .max { blockedLeft = Int32(clamping: max(1, blockedUntil - server.loop.now)) }
-        blockedUntil = .max
-    }
-
-    /// The peer has taken all.
-    final func peerTookAll() {
-        takenBytes = 0
-        blockedLeft = 0
-        blockedUntil = .max
-    }
+    final func waitsForServer() { floor.waitsForServer(now: server.loop.now) }
 
     /// Answers from now on wait for this client.
     private final func setClient(_ client: PeerShare) {
@@ -235,10 +210,19 @@ class Exchange: LiveReader, @unchecked Sendable {
         return server.pinned.bytes > (client.isExempt || client.waiting.bytes > bound / 16 ? bound : 2 * bound)
     }
 
+    /// Cuts the peer off, and says so, if too much waits.
+    final func isCutOff(_ tooMuch: Bool) -> Bool {
+        if tooMuch {
+            server.logSlowPeer()
+            close()
+        }
+        return tooMuch
+    }
+
     // MARK: Deadlines
 
-    /// Looks at a body that is arriving. It may come as slowly as it likes, but not stop; only one that holds much of the memory, while there is
-    /// little left, has to keep a rate.
+    /// Looks at a body that is arriving. It may come as slowly as it likes, but not stop; one that holds much of the memory has to keep a rate, and
+    /// others while there is little left (`bodyRate`).
     final func bodyIsDue(_ now: Int64) {
         guard let request else { return }
         let limits = server.limits
@@ -294,7 +278,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             if case .length(let count) = framing, count > limits.bodyBytes {
                 request = PendingRequest(
                     nil, context: asked.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
-                    body: BodyReceiver(.none, limit: 0, wire: limits.wire, discards: true), client: client)
+                    body: .nothing, client: client)
                 noteForLog(bytes)
                 refuseTooLarge()
                 return
@@ -376,22 +360,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         var consumed = 0
         request.lastByteAt = server.loop.now
         do throws(HTTPRefusal) {
-            switch try request.body.take(UnsafeRawBufferPointer(bytes), consumed: &consumed) {
-            case .more:
-                if !request.body.discards, !reserveBody(request.body.received) {
-                    refuseForBodies()
-                    return nil
-                }
-            case .complete:
-                if !request.body.discards, !reserveBody(request.body.received) {
-                    refuseForBodies()
-                    return nil
-                }
-                bodyIsComplete(nil)
-            case .tooLarge:
-                refuseTooLarge()
-                return nil
-            }
+            guard bodyCame(try request.body.take(UnsafeRawBufferPointer(bytes), consumed: &consumed)) else { return nil }
         } catch {
             refuse(Problem(error.status, error.reason), keepAlive: false)
             return nil
@@ -418,7 +387,7 @@ class Exchange: LiveReader, @unchecked Sendable {
             } else {
                 .none
             }
-        request.body = BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true)
+        request.body = .nothing
         let action: StreamCommand.Action
         do throws(Problem) {
             switch asked.verb {
@@ -465,7 +434,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         endRequest()
         request = PendingRequest(
             nil, context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
-            body: BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true), client: share)
+            body: .nothing, client: share)
         request?.accessLine = line
         request?.began = began ?? 0
         let body = server.responder.refuse(problem, context, &server.head)
@@ -697,7 +666,7 @@ class Exchange: LiveReader, @unchecked Sendable {
         self.request = nil
         // Many that stop at the same time end in the same turn, and each page of theirs takes its time to give back.
         if let block = request.body.block, block.capacity >= Self.largeBlock {
-            request.body = BodyReceiver(.none, limit: 0, wire: server.limits.wire, discards: true)
+            request.body = .nothing
             server.dispatcher.work(.compute) { withExtendedLifetime(block) {} }
         }
     }
@@ -712,12 +681,22 @@ class Exchange: LiveReader, @unchecked Sendable {
     final func tookBody(_ count: Int) {
         guard let request, phase == .body else { return }
         request.lastByteAt = server.loop.now
-        let progress = request.body.tookDirectly(count)
-        if !reserveBody(request.body.received) {
-            refuseForBodies()
-        } else if progress == .complete {
-            bodyIsComplete(nil)
+        _ = bodyCame(request.body.tookDirectly(count))
+    }
+
+    /// A part of the body is here; false: it was refused, and the rest is void.
+    private final func bodyCame(_ progress: BodyReceiver.Progress) -> Bool {
+        guard let request else { return false }
+        if progress == .tooLarge {
+            refuseTooLarge()
+            return false
         }
+        if !request.body.discards, !reserveBody(request.body.received) {
+            refuseForBodies()
+            return false
+        }
+        if progress == .complete { bodyIsComplete(nil) }
+        return true
     }
 
     final func logAccess(_ status: Int) {

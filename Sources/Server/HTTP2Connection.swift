@@ -37,12 +37,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private var isFlushing = false
     /// When it closes because nothing is asked of it; `.max` while streams are open.
     private var idleUntil: Int64
-    private var blockedUntil = Int64.max
+    private var floor = PeerFloor()
     /// When the socket last took all that it was given, or a floor's worth of what it had left (monotonic ms).
     fileprivate private(set) var lastProgress: Int64 = 0
-    /// What the socket has taken since it was first blocked, and what is left of the time for the floor while it is not blocked.
-    private var takenBytes = 0
-    private var blockedLeft: Int64 = 0
     private var drainEnds = Int64.max
     /// Everything has been said. A close with bytes unread would reset the connection, and the reset could overtake the last answer.
     private var isLingering = false
@@ -113,15 +110,12 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         if chargeMemory() { outputWaits(session) } else { close() }
     }
 
-    /// Counts what the library holds for this peer; false: that is more than may be held.
+    /// Counts what the library holds for this peer, and what its socket has not taken; false: that is more than may be held.
     private func chargeMemory() -> Bool {
         let count = session.memoryInUse + (unsent?.count ?? 0)
         // Small changes are not worth a visit to the account.
         return abs(count - held.bytes) < 4096 || held.set(count)
     }
-
-    /// What has gone is charged no longer; what could not be charged now is when the peer sends something.
-    private func chargeLater() { _ = chargeMemory() }
 
     func outputWaits(_ session: HTTP2Session) {
         if isFlushing || isClosed || isLingering { return }
@@ -149,8 +143,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             let count = session.send(into: buffer)
             if isClosed { return }
             if count == 0 {
-                (blockedUntil, blockedLeft, takenBytes) = (.max, 0, 0)
-                chargeLater()
+                floor.tookAll()
+                // What has gone is charged no longer; what cannot be charged now is when the peer sends something.
+                _ = chargeMemory()
                 setInterest([.readable])
                 if session.isOver { linger() }
                 return
@@ -158,9 +153,9 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             moved += count
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             switch channel.send(bytes) {
-            case .bytes(let sent) where sent == count: took(sent)
+            case .bytes(let sent) where sent == count: tookWhole(sent)
             case .bytes(let sent):
-                took(sent)
+                tookPart(sent)
                 return keep(bytes, from: sent)
             case .wouldBlock: return keep(bytes, from: 0)
             case .end, .failed: return close()
@@ -172,20 +167,18 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private func keep(_ bytes: UnsafeRawBufferPointer, from sent: Int) {
         let block = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[sent...]))
         unsent = ByteSlice(block: block, offset: 0, count: block.count)
-        blocked()
+        if chargeMemory() { blocked() } else { close() }
     }
 
     /// Sends what was left; false when some of it is left again.
     private func send(_ slice: ByteSlice) -> Bool {
         switch channel.send(slice.bytes) {
         case .bytes(let sent) where sent == slice.count:
-            took(sent)
+            tookWhole(sent)
             unsent = nil
-            if blockedUntil != .max { blockedLeft = max(1, blockedUntil - server.loop.now) }
-            blockedUntil = .max
             return true
         case .bytes(let sent):
-            took(sent)
+            tookPart(sent)
             unsent = ByteSlice(block: slice.block, offset: slice.offset + sent, count: slice.count - sent)
             blocked()
         case .wouldBlock: setInterest([.writable])
@@ -194,25 +187,25 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         return false
     }
 
-    /// The peer has so long to take its floor, or all there is; a byte now and then is not enough.
     private func blocked() {
-        if blockedUntil == .max {
-            blockedUntil = server.loop.now + (blockedLeft > 0 ? blockedLeft : server.limits.peerMilliseconds)
-        }
+        floor.took(0, now: server.loop.now, server.limits)
         setInterest([.writable])
         updateDeadline()
     }
 
-    private func took(_ count: Int) {
-        if blockedUntil == .max, blockedLeft == 0 {
+    /// The socket has taken a part of what it was given.
+    private func tookPart(_ count: Int) {
+        if floor.took(count, now: server.loop.now, server.limits) { lastProgress = server.loop.now }
+    }
+
+    /// The socket has taken all that it was given: what comes next is the server's turn.
+    private func tookWhole(_ count: Int) {
+        if floor.isCounting, !floor.took(count, now: server.loop.now, server.limits) {
+            floor.waitsForServer(now: server.loop.now)
+        } else {
+            floor.tookAll()
             lastProgress = server.loop.now
-            return
         }
-        takenBytes += count
-        guard takenBytes >= server.limits.peerFloorBytes else { return }
-        takenBytes = 0
-        lastProgress = server.loop.now
-        if blockedUntil != .max { blockedUntil = server.loop.now + server.limits.peerMilliseconds } else { blockedLeft = 0 }
     }
 
     private func setInterest(_ wanted: Readiness) {
@@ -244,7 +237,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 
     private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
 
-    private var ownDeadline: Int64 { min(min(idleUntil, lingerEnds), min(blockedUntil, drainEnds)) }
+    private var ownDeadline: Int64 { min(min(idleUntil, lingerEnds), min(floor.deadline, drainEnds)) }
 
     private func updateDeadline() { deadlineMayBe(ownDeadline) }
 
@@ -260,7 +253,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     func visit(now: Int64) -> Int64? {
         if isClosed || entered > now { return nil }
         entered = .max
-        if blockedUntil <= now || lingerEnds <= now {
+        if floor.deadline <= now || lingerEnds <= now {
             close()
             return nil
         }
@@ -339,7 +332,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
 final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     private let wire: HTTP2Stream
     private unowned let connection: HTTP2Connection
-    /// When it sends little, if the window does not grow before; `.max`: it waits for no window.
+    /// When it sends little, if it waits for a window that does not grow before.
     private var crumbAt = Int64.max
     private static let crumbMilliseconds: Int64 = 100
     /// When it is looked at whether too much waits for its peer.
@@ -393,8 +386,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         if hasBody {
             let queue = SendQueue(server.pinned, client)
             if !server.output.isEmpty {
-                let block = OwnedBytes(copying: server.output)
-                queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
+                queue.append(.memory(ByteSlice(server.output)))
             }
             for item in items ?? [] { queue.append(item) }
             self.queue = queue
@@ -427,23 +419,17 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     /// The peer has not been offered anything of it: it is judged in a while.
     private func isQueued() {
-        if server.pinned.bytes > 2 * server.limits.pinnedBytes {
-            server.logSlowPeer()
-            close()
-            return
-        }
+        if isCutOff(server.pinned.bytes > 2 * server.limits.pinnedBytes) { return }
         judgedAt = server.loop.now + Self.judgedAfter
-        peerTook(0)
-        updateDeadline()
-        wire.resume()
+        waits()
     }
 
     override func outputIsBlocked() {
-        if holdsTooMuch {
-            server.logSlowPeer()
-            close()
-            return
-        }
+        if isCutOff(holdsTooMuch) { return }
+        waits()
+    }
+
+    private func waits() {
         peerTook(0)
         updateDeadline()
         wire.resume()
@@ -474,7 +460,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         case .done:
             self.queue = nil
             judgedAt = .max
-            peerTookAll()
+            floor.tookAll()
             return phase == .sending ? .end(filled) : .bytes(filled)
         case .blocked, .budgetSpent: return .bytes(filled)
         case .cold(let handle, let offset, let count):
@@ -506,17 +492,13 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         if crumbAt <= now, wire.awaitsWindow { wire.resume() }
         if judgedAt <= now {
             judgedAt = .max
-            if queue != nil, holdsTooMuch {
-                server.logSlowPeer()
-                close()
-                return
-            }
+            if isCutOff(queue != nil && holdsTooMuch) { return }
         }
-        if blockedUntil <= now {
+        if floor.deadline <= now {
             // Waiting for its turn among many is no fault of the peer, as long as that takes what it is sent.
             let limit = connection.lastProgress + server.limits.peerMilliseconds
             if wire.windowIsOpen, limit > now {
-                blockedUntil = limit
+                floor.extend(to: limit)
             } else {
                 close()
                 return

@@ -84,12 +84,12 @@ final class ServerCore: @unchecked Sendable {
     static let copyLimit = 64 * 1024
     static let heartbeat = EventFrames(
         UnsafeRawBufferPointer(start: EventStream.heartbeat.utf8Start, count: EventStream.heartbeat.utf8CodeUnitCount))
-    static let lastChunk = ByteSlice(block: OwnedBytes(copying: EventFrames.lastChunk), offset: 0, count: EventFrames.lastChunk.count)
-    static let closingBracket: ByteSlice = ByteSlice(block: OwnedBytes(copying: [UInt8(ascii: "]")]), offset: 0, count: 1)
+    static let lastChunk = ByteSlice(EventFrames.lastChunk)
+    static let closingBracket = ByteSlice([UInt8(ascii: "]")])
 
     init(
         loop: EventLoop, limits: ServerLimits, registry: StreamRegistry, checkpointer: Checkpointer, dispatcher: any Dispatcher,
-        responder: ResponderSettings, router: RouterSettings, logger: Logger, logsAccess: Bool
+        responder: ResponderSettings, router: RouterSettings, isTrustedProxy: @escaping (UInt128?) -> Bool, logger: Logger, logsAccess: Bool
     ) {
         self.logsAccess = logsAccess
         self.loop = loop
@@ -106,7 +106,7 @@ final class ServerCore: @unchecked Sendable {
         self.responder = Responder(settings: responder)
         self.responder.now = loop.wallNow
         wheel = DeadlineWheel(now: loop.now)
-        peers = PeerTable(bound: limits.peerBytes, connectionBound: limits.connectionsPerAddress, isTrusted: limits.isTrustedProxy)
+        peers = PeerTable(bound: limits.peerBytes, connectionBound: limits.connectionsPerAddress, isTrusted: isTrustedProxy)
         output.reserveCapacity(4096)
     }
 
@@ -117,9 +117,12 @@ final class ServerCore: @unchecked Sendable {
     }
 
     /// Takes over what was read again. Requests and waits under way keep the deadlines that they have.
-    func adopt(_ limits: ServerLimits, _ settings: ResponderSettings, _ router: RouterSettings, logsAccess: Bool) {
+    func adopt(
+        _ limits: ServerLimits, _ settings: ResponderSettings, _ router: RouterSettings, isTrustedProxy: @escaping (UInt128?) -> Bool,
+        logsAccess: Bool
+    ) {
         self.limits = limits
-        (peers.bound, peers.connectionBound, peers.isTrusted) = (limits.peerBytes, limits.connectionsPerAddress, limits.isTrustedProxy)
+        (peers.bound, peers.connectionBound, peers.isTrusted) = (limits.peerBytes, limits.connectionsPerAddress, isTrustedProxy)
         self.logsAccess = logsAccess
         self.router = Router(router)
         responder = Responder(settings: settings)
@@ -180,7 +183,7 @@ final class ServerCore: @unchecked Sendable {
     }
 
     private var refusedConnections = 0
-    private var refusalsLoggedAt: Int64?
+    private var refusalLines = Interval(10_000)
 
     /// Says 503 and closes. What the peer has sent by now is read, so that closing does not reset the connection under the answer. A peer that
     /// expects TLS is told nothing: a handshake for that would cost what the limit is to save.
@@ -195,8 +198,7 @@ final class ServerCore: @unchecked Sendable {
             _ = SocketCalls.receive(owned.number, into: receiveBuffer)
         }
         refusedConnections += 1
-        if refusalsLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true {
-            refusalsLoggedAt = loop.now
+        if refusalLines.begins(loop.now) {
             logger.log(
                 .warning, .connectionLimitReached, "connections are refused: the limit is reached",
                 metadata: ["limit": "\(limits.connections)", "refused": "\(refusedConnections)"])
@@ -205,25 +207,23 @@ final class ServerCore: @unchecked Sendable {
     }
 
     private var slowPeers = 0
-    private var slowPeersLoggedAt: Int64?
+    private var slowPeerLines = Interval(10_000)
 
     /// A peer is cut off, because too much waits for peers. Said every ten seconds while it lasts.
     func logSlowPeer() {
         slowPeers += 1
-        guard slowPeersLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true else { return }
-        slowPeersLoggedAt = loop.now
+        guard slowPeerLines.begins(loop.now) else { return }
         logger.warning(
             "readers that do not take their answers are cut off: too much memory waits for them",
             metadata: ["bytes": "\(pinned.bytes)", "readers": "\(slowPeers)"])
         slowPeers = 0
     }
 
-    private var exhaustionLoggedAt: Int64?
+    private var exhaustionLines = Interval(10_000)
 
     /// No descriptor or no memory for another connection. Said every ten seconds while it lasts.
     func exhausted(_ code: Int32) {
-        guard exhaustionLoggedAt.map({ loop.now - $0 >= 10_000 }) ?? true else { return }
-        exhaustionLoggedAt = loop.now
+        guard exhaustionLines.begins(loop.now) else { return }
         logger.log(
             .error, .descriptorsExhausted, "connections cannot be accepted for the moment",
             metadata: ["error": "\(Errno(rawValue: code))", "ERRNO": "\(code)", "connections": "\(connectionCount)"])

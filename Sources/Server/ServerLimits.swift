@@ -16,7 +16,6 @@ struct ServerLimits {
     var connectionsPerAddress: Int
     /// All that is held for peers (PeerTable).
     var peerBytes: Int
-    var isTrustedProxy: (UInt128?) -> Bool
     var idleMilliseconds: Int64
     var headerMilliseconds: Int64
     /// A body of which no byte comes for so long is given up.
@@ -28,7 +27,7 @@ struct ServerLimits {
     /// After so long without an event a reader of events is sent a comment; 0: never.
     var heartbeatMilliseconds: Int64
     var drainMilliseconds: Int64
-    /// A peer that takes nothing for so long is cut off: a tail of its data is in the kernel and another in our queue. One that has vanished
+    /// A peer that takes less than `peerFloorBytes`, and less than all, in so long is cut off: a tail of its data is in the kernel and another in our queue. One that has vanished
     /// is found by the kernel in the same time, whether it was sent something or not.
     var peerMilliseconds: Int64
     /// After a refusal the peer's bytes are read and dropped for so long, so that a reset does not overtake the answer.
@@ -60,7 +59,7 @@ struct ServerLimits {
     var readsPerTurn = 64
     /// Bytes of further requests that are kept while one is being answered.
     var pipelineBytes = 16 * 1024
-    /// Memory of answers that peers do not take, of all together: beyond it, whoever adds to it is cut off.
+    /// Memory of answers that peers do not take, of all together: beyond it, whoever has much of it is cut off (`Exchange.holdsTooMuch`).
     var pinnedBytes: Int { peerBytes / 2 }
     /// A peer that is sent something takes so many bytes, or all there is, each time that `peerMilliseconds` pass.
     var peerFloorBytes = 16 * 1024
@@ -74,7 +73,6 @@ struct ServerLimits {
         self.connections = connections
         connectionsPerAddress = settings.connectionsPerAddress > 0 ? settings.connectionsPerAddress : max(64, connections / 4)
         peerBytes = max(settings.peerMemory, 4 * settings.bodyLimit)
-        isTrustedProxy = settings.trustedProxies.contains
         idleMilliseconds = settings.idleTimeout.milliseconds
         headerMilliseconds = settings.headerTimeout.milliseconds
         peerMilliseconds = settings.peerTimeout.milliseconds

@@ -187,8 +187,8 @@ public final class ServerRuntime {
         scrubber = Scrubber(context: context, rate: settings.scrubRate, pause: settings.scrubPause.milliseconds)
         core = ServerCore(
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
-            dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings), logger: logger,
-            logsAccess: settings.accessLog)
+            dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings),
+            isTrustedProxy: settings.trustedProxies.contains, logger: logger, logsAccess: settings.accessLog)
         context.sink = core
         diskWatch = DiskWatch(dataDirectory, loop: loop, dispatcher: dispatcher, logger: logger)
         context.onNoSpace = { [diskWatch] in diskWatch.isFull() }
@@ -495,7 +495,7 @@ public final class ServerRuntime {
         context.producerRetention = settings.producerRetention.milliseconds
         core.adopt(
             ServerLimits(settings, connections: budget.connections), Self.responder(settings), Self.router(settings),
-            logsAccess: settings.accessLog)
+            isTrustedProxy: settings.trustedProxies.contains, logsAccess: settings.accessLog)
         for listener in listeners { listener.prepareConnections() }
         reloadTLS(onlyIfChanged: false)
         scrubber.rate = settings.scrubRate

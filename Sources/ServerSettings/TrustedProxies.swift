@@ -8,7 +8,7 @@ public struct TrustedProxies: Sendable, Equatable {
         let length: Int
         let text: String
 
-        func contains(_ other: UInt128) -> Bool { length == 0 || (address ^ other) >> UInt128(128 - length) == 0 }
+        func contains(_ other: UInt128) -> Bool { (address ^ other) >> UInt128(128 - length) == 0 }
     }
 
     private var networks: [Network] = []
@@ -58,7 +58,7 @@ public struct TrustedProxies: Sendable, Equatable {
             length = given
         }
         length += 128 - bits
-        let mask = length == 0 ? 0 : UInt128.max << UInt128(128 - length)
+        let mask = UInt128.max << UInt128(128 - length)
         if address & ~mask != 0 { throw ValueFault(text, "has bits behind its length", expected: expected) }
         return Network(address: address, length: length, text: text)
     }

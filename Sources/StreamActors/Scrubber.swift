@@ -11,6 +11,7 @@
 // @unchecked Sendable: confined to the reactor, like `StreamContext`; a job has its own copy of the cursor.
 
 import Glibc
+import Reactor
 import StreamRules
 import StreamStore
 import SystemCalls
@@ -53,9 +54,8 @@ public final class Scrubber: @unchecked Sendable {
     /// Bytes read and passes made, for the log and for tests.
     public private(set) var bytes = 0
     public private(set) var passes = 0
-    private var obstacleToldAt: Int64?
+    private var obstacleLines = Interval(600_000)
     private static let obstaclePause: Int64 = 10_000
-    private static let obstacleTold: Int64 = 600_000
 
     public init(context: StreamContext, rate: Int, pause: Int64) {
         self.context = context
@@ -85,8 +85,7 @@ public final class Scrubber: @unchecked Sendable {
         }
         if let obstacle = step.obstacle {
             resumesAt = context.loop.now + Self.obstaclePause
-            if obstacleToldAt.map({ context.loop.now - $0 >= Self.obstacleTold }) ?? true {
-                obstacleToldAt = context.loop.now
+            if obstacleLines.begins(context.loop.now) {
                 context.onNote("the scrub cannot go on for the moment: \(obstacle)")
             }
         }

@@ -164,8 +164,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
 
     private func next() {
         guard requester.awaits(tag) else {
-            context.loop.isolated(source) { $0.waits -= 1 }
-            requester.answer(.refused(.unavailable("nobody waits for it any more")), from: nil, tag: tag)
+            refuse(.unavailable("nobody waits for it any more"))
             return
         }
         let request = ReadRequest(start: .position(point.position), mode: .catchUp)
@@ -184,9 +183,7 @@ private final class ForkSearch: Requester, @unchecked Sendable {
             }
         case .refused(.notFound), .refused(.retained): end()
         // Damaged, or unreadable: asking again would be told the same.
-        case .refused(let refusal):
-            context.loop.isolated(source) { $0.waits -= 1 }
-            requester.answer(.refused(refusal), from: nil, tag: tag)
+        case .refused(let refusal): refuse(refusal)
         // The end of what is durable, or of the stream.
         default: end()
         }
@@ -218,13 +215,17 @@ private final class ForkSearch: Requester, @unchecked Sendable {
 
     private func counted(_ result: (bytes: UInt64, messages: UInt64)?, _ to: UInt64) {
         guard let result else {
-            context.loop.isolated(source) { $0.waits -= 1 }
-            requester.answer(.refused(.unavailable("a segment of the source cannot be read")), from: nil, tag: tag)
+            refuse(.unavailable("a segment of the source cannot be read"))
             return
         }
         point.left -= result.messages
         point.position += result.bytes
         if point.left == 0 || point.position >= point.end { end() } else { next() }
+    }
+
+    private func refuse(_ refusal: Refusal) {
+        context.loop.isolated(source) { $0.waits -= 1 }
+        requester.answer(.refused(refusal), from: nil, tag: tag)
     }
 
     private func end() {

@@ -256,7 +256,7 @@ public final class StreamRegistry: @unchecked Sendable {
     /// Whether a create has a large body that a worker has to look at first.
     private func prepares(_ parked: Parked) -> Bool {
         guard case .create(let request) = parked.command.action, parked.content.count >= context.limits.preparedBytes else { return false }
-        if case .prepared = parked.content { return false }
+        if parked.content.isPrepared { return false }
         if let type = request.contentType { return type.isJSON }
         return parked.forkSource.flatMap { table[$0] }?.contentType.isJSON ?? false
     }
@@ -350,7 +350,7 @@ public final class StreamRegistry: @unchecked Sendable {
     /// left. Streams that only the journal knows may be flushed to their files meanwhile. Called once, at the start; `then` runs on the
     /// worker, with the number removed.
     public func sweepLeftovers(_ then: @escaping @Sendable (Int) -> Void = { _ in }) {
-        let (context, firstNew, replayed) = (context, nextStreamID, replayedIDs)
+        let (context, firstNew, replayed) = (context, firstNewStreamID, replayedIDs)
         replayedIDs = []
         context.dispatcher.work(.background) {
             let removed = try? StreamFiles.sweep(disk: context.disk, root: context.streamsDirectory) { id in

@@ -41,7 +41,7 @@ public struct Router: Sendable {
     private mutating func route(
         _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer, _ context: inout ResponseContext
     ) throws(Problem) -> Routed {
-        if settings.allowsHost != nil { try checkHost(head, bytes, peer) }
+        try checkHost(head, bytes, peer)
         if let range = head.first(.serviceWorker), Self.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "script") {
             throw Problem(403, "A stream is no script of a service worker: it would answer for other streams in this browser.")
         }

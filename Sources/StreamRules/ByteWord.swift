@@ -33,6 +33,22 @@ enum ByteWord {
         (word &- ones) & ~word & highs
     }
 
+    /// The first place of `byte` in `bytes` from `start` on.
+    static func index(of byte: UInt8, _ bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
+        guard let base = bytes.baseAddress else { return nil }
+        var index = start
+        while bytes.count - index >= 8 {
+            let found = zeroes(load(base + index) ^ filled(byte))
+            if found != 0 { return index + firstIndex(found) }
+            index += 8
+        }
+        while index < bytes.count {
+            if bytes[index] == byte { return index }
+            index += 1
+        }
+        return nil
+    }
+
     /// Marks exactly the bytes that are zero.
     @inlinable @inline(__always)
     static func exactZeroes(_ word: UInt64) -> UInt64 {

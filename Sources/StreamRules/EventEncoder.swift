@@ -123,7 +123,7 @@ public struct EventEncoder: Sendable, Equatable {
                 pending = 0
             }
             // A newline stands nowhere but behind the comma that ends a message.
-            let newline = Self.index(of: 0x0A, payload, from: index)
+            let newline = ByteWord.index(of: 0x0A, payload, from: index)
             let end = newline.map { max(index, $0 - 1) } ?? (payload[payload.count - 1] == 0x2C ? payload.count - 1 : payload.count)
             let count = min(end - index, max(1, sink.limit - sink.count))
             sink.put(UnsafeRawBufferPointer(rebasing: payload[index..<index + count]))
@@ -138,21 +138,6 @@ public struct EventEncoder: Sendable, Equatable {
             }
         }
         return index
-    }
-
-    private static func index(of byte: UInt8, _ bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
-        guard let base = bytes.baseAddress else { return nil }
-        var index = start
-        while bytes.count - index >= 8 {
-            let found = ByteWord.zeroes(ByteWord.load(base + index) ^ ByteWord.filled(byte))
-            if found != 0 { return index + ByteWord.firstIndex(found) }
-            index += 8
-        }
-        while index < bytes.count {
-            if bytes[index] == byte { return index }
-            index += 1
-        }
-        return nil
     }
 
     // MARK: Base64

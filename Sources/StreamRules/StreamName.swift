@@ -167,25 +167,10 @@ public enum StreamName {
                 let end = index + 4
                 if end == name.count ? !isCut : name[end] == 0x2F { return true }
             }
-            guard let slash = nextSlash(name, from: index) else { return false }
+            guard let slash = ByteWord.index(of: 0x2F, name, from: index) else { return false }
             index = slash + 1
         }
         return false
-    }
-
-    private static func nextSlash(_ name: UnsafeRawBufferPointer, from start: Int) -> Int? {
-        guard let base = name.baseAddress else { return nil }
-        var index = start
-        while name.count - index >= 8 {
-            let found = ByteWord.zeroes(ByteWord.load(base + index) ^ ByteWord.filled(0x2F))
-            if found != 0 { return index + ByteWord.firstIndex(found) }
-            index += 8
-        }
-        while index < name.count {
-            if name[index] == 0x2F { return index }
-            index += 1
-        }
-        return nil
     }
 
     /// Whether two names have the same first segment.

@@ -24,14 +24,23 @@ extension LMDBCatalog {
     }
 
     /// Where the entry of a name would stand, with the ways there; nil: it has none, because one of the ways is not there.
-    func place(of name: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> (place: Place, ways: [Place])? {
+    ///
+    /// - Parameter making: ways are made where there are none.
+    func place(
+        of name: [UInt8], _ transaction: OpaquePointer, making: Bool = false
+    ) throws(CatalogFault) -> (place: Place, ways: [Place])? {
         var database = names
         var prefix: [UInt8] = []
         var rest = name[...]
         var ways: [Place] = []
         while rest.count > Self.partLength {
             let way = Place(database: database, key: prefix + rest.prefix(Self.partLength) + [0])
-            guard let table = try Self.get(transaction, way.database, way.key, { Array($0) }) else { return nil }
+            var table = try Self.get(transaction, way.database, way.key, { Array($0) })
+            if table == nil, making {
+                table = Self.bigEndian(try takeTable(transaction))
+                try Self.put(transaction, way.database, way.key, table!)
+            }
+            guard let table else { return nil }
             guard table.count == 8 else { throw CatalogFault("the way to long names is damaged") }
             ways.append(way)
             (database, prefix, rest) = (long, table, rest.dropFirst(Self.partLength))
@@ -41,19 +50,8 @@ extension LMDBCatalog {
 
     /// The same, with ways made where there are none.
     func makePlace(for name: [UInt8], _ transaction: OpaquePointer) throws(CatalogFault) -> Place {
-        var database = names
-        var prefix: [UInt8] = []
-        var rest = name[...]
-        while rest.count > Self.partLength {
-            let way = Place(database: database, key: prefix + rest.prefix(Self.partLength) + [0])
-            var table = try Self.get(transaction, way.database, way.key, { Array($0) })
-            if table == nil {
-                table = Self.bigEndian(try takeTable(transaction))
-                try Self.put(transaction, way.database, way.key, table!)
-            }
-            (database, prefix, rest) = (long, table!, rest.dropFirst(Self.partLength))
-        }
-        return Place(database: database, key: prefix + rest)
+        guard let (place, _) = try place(of: name, transaction, making: true) else { preconditionFailure("the ways are there") }
+        return place
     }
 
     private func takeTable(_ transaction: OpaquePointer) throws(CatalogFault) -> UInt64 {

@@ -76,16 +76,14 @@ public enum SocketCalls {
     public static func accept(_ listener: Int32) -> Accepted {
         while true {
             var family: Int32 = 0
-            var octets = InlineArray<16, UInt8>(repeating: 0)
-            var octetSpan = octets.mutableSpan
-            let socket = octetSpan.withUnsafeMutableBufferPointer {
+            // Its octets, the most significant one first.
+            var number: UInt128 = 0
+            let socket = withUnsafeMutableBytes(of: &number) {
                 clinux_accept4(listener, Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), &family, $0.baseAddress)
             }
             if socket >= 0 {
                 if family != AF_INET && family != AF_INET6 { return .connection(socket, .unix) }
-                var number: UInt128 = 0
-                for index in 0..<16 { number = number << 8 | UInt128(octets[index]) }
-                return .connection(socket, .internet(number))
+                return .connection(socket, .internet(UInt128(bigEndian: number)))
             }
             switch errno {
             case EINTR, ECONNABORTED, EPROTO, EPERM: continue

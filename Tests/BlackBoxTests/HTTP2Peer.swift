@@ -5,6 +5,7 @@
 
 import CNGHTTP2
 import Glibc
+import HTTP2SessionTesting
 import Testing
 
 final class HTTP2Peer {
@@ -122,7 +123,7 @@ final class HTTP2Peer {
         _ method: String, _ path: String, authority: String, _ fields: [(String, String)] = [], body: [UInt8]? = nil, ends: Bool = true
     ) throws -> Stream {
         let all = [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)] + fields
-        let identifier = Self.withFields(all) { fields, count -> Int32 in
+        let identifier = HTTP2Client.withFields(all) { fields, count -> Int32 in
             guard body != nil else { return nghttp2_submit_request(library, nil, fields, count, nil, nil) }
             var provider = nghttp2_data_provider()
             provider.read_callback = { _, identifier, buffer, room, flags, _, user in
@@ -170,24 +171,6 @@ final class HTTP2Peer {
 
     /// Forgets a stream that is over.
     func forget(_ stream: Stream) { streams[stream.identifier] = nil }
-
-    private static func withFields(_ fields: [(String, String)], _ body: ([nghttp2_nv], Int) -> Int32) -> Int32 {
-        var text: [UInt8] = []
-        for (name, value) in fields { text += Array(name.utf8) + Array(value.utf8) }
-        text.append(0)
-        return text.withUnsafeMutableBufferPointer { text in
-            var position = 0
-            var list: [nghttp2_nv] = []
-            for (name, value) in fields {
-                let start = text.baseAddress! + position
-                list.append(
-                    nghttp2_nv(
-                        name: start, value: start + name.utf8.count, namelen: name.utf8.count, valuelen: value.utf8.count, flags: 0))
-                position += name.utf8.count + value.utf8.count
-            }
-            return body(list, list.count)
-        }
-    }
 
     // MARK: Moving bytes
 

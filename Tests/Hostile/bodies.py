@@ -81,6 +81,20 @@ def elements(element, size):
     return b"[" + element + (b"," + element) * ((size - 2 - len(element)) // (len(element) + 1)) + b"]"
 
 
+def json_writer(run, name, body, limit, timeout):
+    """What appends a body again and again until `limit`, and the list of what became of it: stored, or refused with 503 and Retry-After."""
+    stored = []
+
+    def write():
+        client = run.client()
+        while time.monotonic() < limit:
+            answer = client.request("POST", name, body, JSON, timeout=timeout)
+            stored.append(answer.status == 204)
+            run.check(answer.status == 204 or (answer.status == 503 and "retry-after" in answer.fields), f"POST is answered {answer.status}")
+
+    return write, stored
+
+
 @scenario(rows=(2, 3), rss=800)
 def json_small_elements(run):
     """Two connections that post a JSON array of 64 MiB of small elements again and again, with a live reader of events.
@@ -91,14 +105,7 @@ def json_small_elements(run):
     run.create("numbers", "application/json")
     events = run.events("numbers", "now")
     limit = time.monotonic() + run.choose(9, 2)
-    stored = []
-
-    def write():
-        client = run.client()
-        while time.monotonic() < limit:
-            answer = client.request("POST", "numbers", body, JSON, timeout=60)
-            stored.append(answer.status == 204)
-            run.check(answer.status == 204 or (answer.status == 503 and "retry-after" in answer.fields), f"POST is answered {answer.status}")
+    write, stored = json_writer(run, "numbers", body, limit, 60)
 
     def read():
         events.client.socket.settimeout(1)
@@ -167,14 +174,7 @@ def json_journal_full(run):
     body = b"[" + b",".join(b'{"k":%d,"v":"abcdefghij"}' % index for index in range(120_000)) + b"]"
     run.create("wide", "application/json")
     limit = time.monotonic() + run.choose(8, 3)
-    stored = []
-
-    def write():
-        client = run.client()
-        while time.monotonic() < limit:
-            answer = client.request("POST", "wide", body, JSON, timeout=30)
-            stored.append(answer.status == 204)
-            run.check(answer.status == 204 or (answer.status == 503 and "retry-after" in answer.fields), f"POST is answered {answer.status}")
+    write, stored = json_writer(run, "wide", body, limit, 30)
 
     with run.beside():
         run.together([write] * 24, 50)

@@ -308,6 +308,19 @@ class Run:
         finally:
             client.close()
 
+    def whole(self, name):
+        """All of a stream, chunk by chunk, as an honest client reads it."""
+        client = self.honest()
+        offset, content = "-1", bytearray()
+        while True:
+            answer = client.request("GET", f"{name}?offset={offset}")
+            if not self.check(answer.status == 200, f"GET is answered {answer.status}"):
+                return bytes(content)
+            content += answer.body
+            offset = answer.fields["stream-next-offset"]
+            if answer.fields.get("stream-up-to-date") == "true":
+                return bytes(content)
+
     def together(self, functions, seconds):
         """Runs each function in a thread and waits until all end. A connection that the server ends is no violation by itself."""
 

@@ -239,21 +239,7 @@ def trickling_readers(run):
                 except OSError:
                     readers.remove(connection)
             time.sleep(1)
-    run.check(len(read_through(run, "large")) == 64 * MIB, "an honest reader does not get all bytes")
-
-
-def read_through(run, name):
-    """The whole stream, chunk by chunk, as an honest client reads it."""
-    client = run.honest()
-    offset, content = "-1", bytearray()
-    while True:
-        answer = client.request("GET", f"{name}?offset={offset}")
-        if not run.check(answer.status == 200, f"GET is answered {answer.status}"):
-            return content
-        content += answer.body
-        offset = answer.fields["stream-next-offset"]
-        if answer.fields.get("stream-up-to-date") == "true":
-            return content
+    run.check(len(run.whole("large")) == 64 * MIB, "an honest reader does not get all bytes")
 
 
 @scenario(rows=(2,), rss=400)
@@ -334,7 +320,7 @@ def events_cut_by_kill(run):
     """
     check_cut(run, cut_reader(run, run.server.kill), "kill -9")
     run.start()
-    run.check(len(read_through(run, "story")) == 17 * 530_000, "an acknowledged append is gone after kill -9")
+    run.check(len(run.whole("story")) == 17 * 530_000, "an acknowledged append is gone after kill -9")
 
 
 @scenario(rows=(32,), flags=("--drain-timeout", "1s"))

@@ -242,7 +242,7 @@ import Testing
         settings.origins = [Array("https://app.example".utf8)]
         var router = RouterSettings()
         router.origins = settings.origins
-        bench.core.adopt(limits, settings, router, logsAccess: false)
+        bench.core.adopt(limits, settings, router, isTrustedProxy: bench.core.peers.isTrusted, logsAccess: false)
         let target = "s?offset=-1"
         peer.say(Peer.head("GET", target, ["Origin: https://app.example"]) + Peer.head("GET", target, ["Origin: https://other.example"]))
         let answers = peer.answers()
@@ -375,8 +375,8 @@ import Testing
     @Test func bytesOfOneAddress() throws {
         let bench = try ServerBench {
             $0.peerBytes = 400_000
-            $0.isTrustedProxy = { $0 == nil }
         }
+        bench.core.peers.isTrusted = { $0 == nil }
         try bench.create("s")
         func upload(_ client: String, _ count: Int) throws -> Peer {
             let peer = try bench.connect()

@@ -70,8 +70,6 @@ final class DicePeer {
 
     func send(_ bytes: [UInt8]) { plain += bytes }
 
-    var hasMoreToGive: Bool { !plain.isEmpty || !wire.isEmpty }
-
     /// Gives at most `limit` bytes to the socket.
     func give(_ limit: Int) {
         if let client { plain += client.output() }

@@ -27,22 +27,12 @@ import TransportSecurity
 @testable import Server
 @testable import StreamActors
 
-/// SplitMix64.
-private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+extension Dice {
     /// Spread over orders of magnitude: as often about 10 as about 10,000.
-    mutating func size(_ most: Int) -> Int {
-        let bits = Int.random(in: 0...(Int.bitWidth - most.leadingZeroBitCount), using: &self)
-        return min(most, Int.random(in: 0...(1 << bits), using: &self) + 1)
+    fileprivate func size(_ most: Int) -> Int {
+        let bits = number(0, Int.bitWidth - most.leadingZeroBitCount)
+        return min(most, number(0, 1 << bits) + 1)
     }
-    mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &self) < percent }
 }
 
 /// What is known of one stream's content.
@@ -92,7 +82,7 @@ private final class Question {
 
 private final class DiceRun {
     let seed: UInt64
-    var random: Generator
+    var random: Dice
     let bench: ServerBench
     let clock = VirtualClock()
     var contents: [Content] = []
@@ -111,7 +101,7 @@ private final class DiceRun {
     init(_ seed: UInt64) throws {
         self.seed = seed
         Processes.ignoreSignals()
-        var random = Generator(state: seed)
+        var random = Dice(seed: seed)
         let disk = MemoryDisk()
         var sizes = Journal.Sizes()
         sizes.firstFile = 16 << 10
@@ -471,7 +461,7 @@ private final class DiceRun {
         var limits = bench.core.limits
         (limits.sendBytesPerTurn, limits.sendBudget, limits.sendBytesBeyond) = (1 << 20, 1 << 19, 1 << 14)
         (limits.liveBytesPerTurn, limits.catchUpBytesPerTurn, limits.eventsPieceBytes) = (1 << 20, 1 << 18, 1 << 16)
-        bench.core.adopt(limits, ResponderSettings(), RouterSettings(), logsAccess: false)
+        bench.core.adopt(limits, ResponderSettings(), RouterSettings(), isTrustedProxy: bench.core.peers.isTrusted, logsAccess: false)
         // Long-polls end by their time.
         calm(1_500) {
             if bench.loop.now % 7 == 0 { clock.advance(400) }

@@ -7,24 +7,13 @@
 
 import StreamHTTP
 import StreamRules
+import StreamSimulation
 import Testing
 
 @testable import Server
 
 @Suite("Passes over live readers")
 struct LiveFanoutTests {
-    /// SplitMix64.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-            return mixed ^ (mixed >> 31)
-        }
-    }
-
     /// A reader and what it must have got.
     private final class Reader {
         let peer: Peer
@@ -92,7 +81,7 @@ struct LiveFanoutTests {
     }
 
     private func run(seed: UInt64) throws {
-        var random = Generator(state: seed)
+        var random = Dice(seed: seed)
         // Between one and four readers a turn.
         let share = Int.random(in: 1...4, using: &random) * FanoutBudget.perSend
         let bench = try ServerBench { ($0.liveBytesPerTurn, $0.catchUpBytesPerTurn) = (share, share) }

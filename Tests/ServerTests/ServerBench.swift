@@ -116,7 +116,8 @@ final class ServerBench {
         router.origins = responder.origins
         core = ServerCore(
             loop: loop, limits: limits, registry: registry, checkpointer: Checkpointer(context: context, registry: registry),
-            dispatcher: workers, responder: responder, router: router, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            dispatcher: workers, responder: responder, router: router, isTrustedProxy: Settings(mode: .dev).trustedProxies.contains,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             logsAccess: false)
         context.sink = core
         loop.atEndOfTurn { [unowned core] in core.endTurn() }

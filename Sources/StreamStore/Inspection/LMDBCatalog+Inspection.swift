@@ -89,29 +89,21 @@ extension LMDBCatalog {
                 return true
             }
             if standing != deadlines { note("\(standing) deadlines stand in the catalog for \(deadlines) streams that have one") }
-            var last: UInt64?
-            try Self.scan(transaction, self.segments, from: []) { key, _ in
-                let id = key.count == 16 ? UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) : 0
-                if id == last { return true }
-                last = id
-                do throws(CatalogFault) {
-                    if try Self.get(transaction, self.ids, Self.bigEndian(id), { _ in true }) == nil {
-                        note("segments of stream \(id) belong to no entry")
-                    }
-                } catch { faults = error }
-                return true
-            }
-            last = nil
-            try Self.scan(transaction, self.producers, from: []) { key, _ in
-                let id = key.count > 8 ? UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) : 0
-                if id == last { return true }
-                last = id
-                do throws(CatalogFault) {
-                    if try Self.get(transaction, self.ids, Self.bigEndian(id), { _ in true }) == nil {
-                        note("producers of stream \(id) belong to no entry")
-                    }
-                } catch { faults = error }
-                return true
+            for (table, name, isKey) in [
+                (self.segments, "segments", { $0 == 16 }), (self.producers, "producers", { $0 > 8 }),
+            ] as [(MDB_dbi, String, (Int) -> Bool)] {
+                var last: UInt64?
+                try Self.scan(transaction, table, from: []) { key, _ in
+                    let id = isKey(key.count) ? UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) : 0
+                    if id == last { return true }
+                    last = id
+                    do throws(CatalogFault) {
+                        if try Self.get(transaction, self.ids, Self.bigEndian(id), { _ in true }) == nil {
+                            note("\(name) of stream \(id) belong to no entry")
+                        }
+                    } catch { faults = error }
+                    return true
+                }
             }
             if let faults { throw faults }
             let counted = try self.mark(transaction).streamCount
