@@ -23,7 +23,7 @@ import StreamStore
 import SystemCalls
 import TransportSecurity
 
-final class Connection: Exchange, ServedConnection, @unchecked Sendable {
+final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
     private let tls: TLSSession?
@@ -141,36 +141,53 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
     /// sends is dropped, so that it may send on.
     private var inputRoom: Int {
         switch phase {
+        case .body where input == nil: server.receiveBuffer.count
+        // What is behind a first request is kept if that one waits.
+        case .head where !isPostponed && input == nil: server.limits.pipelineBytes
         case .head where !isPostponed, .body: server.limits.wire.headBytes + server.limits.pipelineBytes - (input?.count ?? 0)
         case .streaming, .lingering: server.receiveBuffer.count
         default: server.limits.pipelineBytes - (input?.count ?? 0)
         }
     }
 
-    private func receive() {
-        receiveOnce()
+    /// - Parameter isItsTurn: among those that were put off.
+    private func receive(isItsTurn: Bool = false) {
+        receiveOnce(isItsTurn)
         if tls != nil, phase != .closed, interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
     }
 
     /// Bytes were here of which the socket does not tell.
     func resumeReading() {
-        if phase != .closed, interest.contains(.readable) { receive() }
+        if phase != .closed, interest.contains(.readable) { receive(isItsTurn: true) }
     }
 
-    private func receiveOnce() {
-        if phase == .body, input == nil, let target = request?.body.directTarget() {
-            switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, 1 << 20)])) {
-            case .bytes(let count): tookBody(count)
-            case .wouldBlock: break
-            case .end, .failed: close()
+    private func receiveOnce(_ isItsTurn: Bool) {
+        if phase == .body, input == nil {
+            // Those who have been put off come first.
+            if readsLater { return }
+            if server.receiveBytesLeft <= 0 || server.hasUnread && !isItsTurn {
+                server.readLater(self)
+                return
             }
-            return
+            if let target = request?.body.directTarget() {
+                switch channel.receive(
+                    into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, server.limits.receiveBudget)]))
+                {
+                case .bytes(let count):
+                    server.receiveBytesLeft -= count
+                    tookBody(count)
+                case .wouldBlock: break
+                case .end, .failed: close()
+                }
+                return
+            }
         }
-        let room = min(server.receiveBuffer.count, input == nil && phase == .body || phase == .head && input == nil ? .max : inputRoom)
+        let room = min(server.receiveBuffer.count, inputRoom)
         if room <= 0 { return }
         switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: server.receiveBuffer[..<room])) {
         case .bytes(let count):
             if phase == .lingering { return }
+            if phase == .body { server.receiveBytesLeft -= count }
             take(UnsafeMutableRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
         case .wouldBlock: break
         case .end: ended()
@@ -239,7 +256,10 @@ final class Connection: Exchange, ServedConnection, @unchecked Sendable {
             let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[position...])
             switch phase {
             case .head:
-                if requests >= server.limits.pipelineBudget {
+                let limits = server.limits
+                if requests >= (server.requestsAreSpent ? limits.pipelineBudgetBeyond : limits.pipelineBudget)
+                    || !share.mayBegin(in: server.loop.turn, limits.requestsPerAddress)
+                {
                     isPostponed = true
                     server.postpone(self)
                     return position

@@ -271,6 +271,8 @@ class Exchange: LiveReader, @unchecked Sendable {
         let head = server.requestHead
         let routed = server.router.route(head, bytes, RequestPeer(secure: secure, isTrustedProxy: share.isExempt))
         tag &+= 1
+        server.requestsBegun += 1
+        share.begins(in: server.loop.turn)
         let limits = server.limits
         setClient(share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share)
         switch routed {

@@ -20,7 +20,7 @@ import StreamStore
 import SystemCalls
 import TransportSecurity
 
-final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked Sendable {
+final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
     unowned(unsafe) let server: ServerCore
@@ -31,6 +31,10 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     private var session: HTTP2Session!
     fileprivate private(set) var exchanges: [Int32: HTTP2Exchange] = [:]
     private var unsent: ByteSlice?
+    /// Received, and not given to the session yet: there were too many requests in this turn. Nothing is received meanwhile.
+    private var input: ByteSlice?
+    /// It stands in the server's list of those that have to go on with it.
+    private var isPostponed = false
     private var interest: Readiness = [.readable]
     private var isClosed = false
     /// It stands in the server's list of those that are flushed at the end of the turn.
@@ -79,7 +83,8 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             return
         }
         if readiness.contains(.writable) { flush() }
-        if !isClosed, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
+        // One that has been put off goes on in its turn.
+        if !isClosed, !readsLater, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
     }
 
     func resumeReading() {
@@ -88,8 +93,14 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
             dropInput()
             return
         }
+        if input != nil { return }
+        if server.receiveBytesLeft <= 0 {
+            server.readLater(self)
+            return
+        }
         switch channel.receive(into: server.receiveBuffer) {
         case .bytes(let count):
+            server.receiveBytesLeft -= count
             take(UnsafeRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
             if !isClosed, channel.hasBufferedInput { server.readLater(self) }
         case .wouldBlock: break
@@ -105,14 +116,47 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         }
     }
 
+    /// Gives the session what has been received, piece by piece, and keeps the rest for the next turn when there are too many requests in it.
     func take(_ bytes: UnsafeRawBufferPointer) {
-        session.receive(bytes, now: server.loop.now)
+        let limits = server.limits
+        let end = server.requestsBegun + UInt64(limits.requestsPerAddress)
+        var position = 0
+        while position < bytes.count, !isClosed {
+            if position > 0 && server.requestsAreSpent || server.requestsBegun >= end
+                || !share.mayBegin(in: server.loop.turn, limits.requestsPerAddress)
+            {
+                let block = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[position...]))
+                input = ByteSlice(block: block, offset: 0, count: block.count)
+                postpone()
+                break
+            }
+            let count = server.requestsAreSpent ? limits.framesBytesBeyond : limits.framesBytes
+            let piece = bytes[position..<min(bytes.count, position + count)]
+            session.receive(UnsafeRawBufferPointer(rebasing: piece), now: server.loop.now)
+            position += piece.count
+        }
+        if isClosed { return }
         if chargeMemory() { outputWaits(session) } else { close() }
+    }
+
+    private func postpone() {
+        if isPostponed { return }
+        isPostponed = true
+        server.postpone(self)
+    }
+
+    func resumePostponed() {
+        isPostponed = false
+        if isClosed || unsent != nil { return }
+        guard let kept = input else { return }
+        input = nil
+        withExtendedLifetime(kept) { take(kept.bytes) }
+        if !isClosed, input == nil { server.readLater(self) }
     }
 
     /// Counts what the library holds for this peer, and what its socket has not taken; false: that is more than may be held.
     private func chargeMemory() -> Bool {
-        let count = session.memoryInUse + (unsent?.count ?? 0)
+        let count = session.memoryInUse + (unsent?.count ?? 0) + (input?.count ?? 0)
         // Small changes are not worth a visit to the account.
         return abs(count - held.bytes) < 4096 || held.set(count)
     }
@@ -176,6 +220,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         case .bytes(let sent) where sent == slice.count:
             tookWhole(sent)
             unsent = nil
+            if input != nil { postpone() }
             return true
         case .bytes(let sent):
             tookPart(sent)
@@ -302,6 +347,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
     /// Ends our side and waits a little for the peer to end its own.
     private func linger() {
         isLingering = true
+        input = nil
         endSession()
         channel.endSending()
         idleUntil = .max
@@ -322,6 +368,7 @@ final class HTTP2Connection: ServedConnection, HTTP2SessionDelegate, @unchecked 
         isClosed = true
         if !isLingering { endSession() }
         unsent = nil
+        input = nil
         held.end()
         if let tls = channel.tls { _ = tls.sendClose() }
         server.closed(self)

@@ -33,6 +33,9 @@ final class PeerShare {
     fileprivate var users = 0
     /// Answers that its peers have not taken.
     let waiting = PinnedBlocks()
+    /// Requests that its peers have begun in the turn `turn`.
+    private var begun = 0
+    private var turn: UInt64 = 0
     /// Its TLS handshakes in progress.
     var handshakes = 0
     /// The first and last of them, in the order in which they came.
@@ -47,6 +50,14 @@ final class PeerShare {
 }
 
 extension PeerShare {
+    /// Whether its peers have begun fewer than `bound` requests in this turn.
+    func mayBegin(in turn: UInt64, _ bound: Int) -> Bool { isExempt || self.turn != turn || begun < bound }
+
+    func begins(in turn: UInt64) {
+        if self.turn != turn { (self.turn, begun) = (turn, 0) }
+        begun += 1
+    }
+
     /// Somebody refers to it for a while, and nobody any more.
     func enter() { users += 1 }
     func leave() {

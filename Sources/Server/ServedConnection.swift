@@ -23,3 +23,9 @@ protocol ServedConnection: ReadinessHandler {
     func failPending()
     func close()
 }
+
+/// A connection whose requests can be more than a turn's.
+protocol RequestingConnection: ServedConnection {
+    /// Goes on with the requests that are here.
+    func resumePostponed()
+}

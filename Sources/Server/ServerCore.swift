@@ -43,7 +43,8 @@ final class ServerCore: @unchecked Sendable {
     private var lastGeneration: UInt32 = 0
     /// The loop wakes at the wheel's next slot.
     private var wheelIsTimed = false
-    private var postponed: Deque<Connection> = []
+    /// With more requests than their share of the turns, in the order in which they get on.
+    private var postponed: Deque<any RequestingConnection> = []
     /// Readers of events that catch up, in the order in which they get on.
     private var postponedEvents: Deque<Exchange> = []
     /// Passes over a stream's readers that did not end in their turn, by the stream's id, and the order in which they get on.
@@ -66,6 +67,11 @@ final class ServerCore: @unchecked Sendable {
     /// What is left of this turn's shares.
     var handshakeSteps: Int
     var sendBytesLeft: Int
+    var receiveBytesLeft: Int
+    /// Counts requests, and what it is when this turn's share is used up.
+    var requestsBegun: UInt64 = 0
+    private var lastRequest: UInt64
+    var requestsAreSpent: Bool { requestsBegun >= lastRequest }
     /// The next turn goes on with what is postponed.
     private var continues = false
     /// Pieces of events that are kept for several readers.
@@ -98,6 +104,8 @@ final class ServerCore: @unchecked Sendable {
         pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
         sendBytesLeft = limits.sendBytesPerTurn
+        receiveBytesLeft = limits.receiveBytesPerTurn
+        lastRequest = UInt64(limits.requestsPerTurn)
         self.registry = registry
         self.checkpointer = checkpointer
         self.dispatcher = dispatcher
@@ -285,9 +293,10 @@ final class ServerCore: @unchecked Sendable {
         unread.append(connection)
     }
     func flushLater(_ connection: HTTP2Connection) { unflushed.append(connection) }
+    var hasUnread: Bool { !unread.isEmpty }
     var hasSenders: Bool { !senders.isEmpty }
     func sendLater(_ connection: Connection) { senders.append(connection) }
-    func postpone(_ connection: Connection) { postponed.append(connection) }
+    func postpone(_ connection: any RequestingConnection) { postponed.append(connection) }
     func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
 
     // MARK: Turns
@@ -316,6 +325,8 @@ final class ServerCore: @unchecked Sendable {
         pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
         sendBytesLeft = limits.sendBytesPerTurn
+        receiveBytesLeft = limits.receiveBytesPerTurn
+        lastRequest = requestsBegun + UInt64(limits.requestsPerTurn)
         if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !unflushed.isEmpty || !senders.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()
@@ -327,14 +338,16 @@ final class ServerCore: @unchecked Sendable {
         continues = true
         dispatcher.post { [self] in
             continues = false
-            // Each list is gone through once: what comes to it meanwhile is the next turn's.
-            var left = min(postponed.count, limits.requestsPerTurn / limits.pipelineBudget)
-            while left > 0, let connection = postponed.popFirst() {
+            // Beside what the sockets tell. Each list is gone through once: what comes to it meanwhile is the next turn's.
+            var left = postponed.count
+            lastRequest = requestsBegun + UInt64(limits.requestsPerTurn)
+            while left > 0, !requestsAreSpent, let connection = postponed.popFirst() {
                 left -= 1
                 connection.resumePostponed()
             }
             left = min(unread.count, limits.readsPerTurn)
-            while left > 0, let connection = unread.popFirst() {
+            receiveBytesLeft = limits.receiveBytesPerTurn
+            while left > 0, receiveBytesLeft > 0, let connection = unread.popFirst() {
                 left -= 1
                 connection.readsLater = false
                 connection.resumeReading()

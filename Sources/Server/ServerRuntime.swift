@@ -118,6 +118,7 @@ public final class ServerRuntime {
         self.manager = manager
         reread = conditions.reread
         Processes.ignoreSignals()
+        Allocator.prepare()
         TLSLibrary.prepare()
         descriptors = Processes.raiseDescriptorLimit()
         let budget = DescriptorBudget(settings: settings, descriptors: descriptors)

@@ -128,14 +128,14 @@ final class ServerBench {
         for _ in 0..<12 { loop.runTurn(waiting: false) }
     }
 
-    func connect() throws -> Peer {
+    func connect(from address: PeerAddress = .unix) throws -> Peer {
         var pair: (Int32, Int32) = (-1, -1)
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let status = withUnsafeMutablePointer(to: &pair) {
             $0.withMemoryRebound(to: Int32.self, capacity: 2) { socketpair(AF_UNIX, type, 0, $0) }
         }
         try #require(status == 0)
-        core.accept(pair.0)
+        core.accept(pair.0, from: address)
         let connections = try #require(Mirror(reflecting: core).descendant("connections") as? [Connection?])
         return Peer(pair.1, try #require(connections[Int(pair.0)]), self)
     }

@@ -1,0 +1,177 @@
+// What one address, one connection, and all together may begin and receive in one turn of the loop; and that all of it is served in the end.
+
+import Glibc
+import HTTP2SessionTesting
+import SystemCalls
+import Testing
+
+@testable import Server
+
+@Suite("Shares of a turn, of what comes in")
+struct RequestShareTests {
+    private static let attacker = PeerAddress.internet(0xFFFF_0A00_0001)
+    private static let innocent = PeerAddress.internet(0xFFFF_0B00_0001)
+
+    /// Runs turns until `isDone`, and says how many requests each of them began.
+    private func turns(_ bench: ServerBench, until isDone: () -> Bool) -> [Int] {
+        var begun: [Int] = []
+        for _ in 0..<2_000 {
+            let before = bench.core.requestsBegun
+            bench.loop.runTurn(waiting: false)
+            begun.append(Int(bench.core.requestsBegun - before))
+            if isDone() { return begun }
+        }
+        Issue.record("it does not end")
+        return begun
+    }
+
+    /// The frames of a type that have come, unless one is on its way.
+    private func frames(_ peer: Peer, _ type: UInt8) -> [RawFrames.Frame] {
+        let bytes = peer.receive()
+        return RawFrames.isWhole(bytes) ? RawFrames.parse(bytes).filter { $0.type == type } : []
+    }
+
+    @Test(arguments: [false, true]) func pipelinedRequestsOfOneAddress(isTrusted: Bool) throws {
+        let bench = try ServerBench {
+            $0.requestsPerAddress = 20
+            $0.pipelineBudget = 8
+            $0.pipelineBudgetBeyond = 2
+            $0.requestsPerTurn = 30
+        }
+        try bench.create("s")
+        bench.settle()
+        let peers = try (0..<40).map { _ in try bench.connect(from: isTrusted ? .unix : Self.attacker) }
+        let other = try bench.connect(from: Self.innocent)
+        for peer in peers { peer.send(String(repeating: Peer.head("GET", "s"), count: 50)) }
+        other.send(Peer.head("GET", "s"))
+        bench.loop.runTurn(waiting: false)
+        #expect(other.answers().map(\.status) == [200], "waits for another address")
+        var answered = peers.map { $0.answers().count }
+        let begun = turns(bench) {
+            for (index, peer) in peers.enumerated() { answered[index] += peer.answers().count }
+            return answered.allSatisfy { $0 == 50 }
+        }
+        // Of a trusted proxy: what the sockets tell, a little beyond it of each, and what was put off.
+        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 8 + 2 * 40 + 30 + 8 : 20) }, "\(begun)")
+    }
+
+    /// An address with many connections that ask once each.
+    @Test func connectionsOfOneAddress() throws {
+        let bench = try ServerBench { $0.requestsPerAddress = 5 }
+        try bench.create("s")
+        bench.settle()
+        let peers = try (0..<30).map { _ in try bench.connect(from: Self.attacker) }
+        for peer in peers { peer.send(Peer.head("GET", "s")) }
+        var answered = 0
+        let begun = turns(bench) {
+            answered += peers.reduce(0) { $0 + $1.answers().count }
+            return answered == 30
+        }
+        #expect(begun.allSatisfy { $0 <= 5 } && begun.count >= 6, "\(begun)")
+    }
+
+    @Test(arguments: [false, true]) func streamsOfHTTP2(isTrusted: Bool) throws {
+        let bench = try ServerBench {
+            $0.requestsPerAddress = 20
+            $0.requestsPerTurn = 30
+            $0.framesBytes = 100
+            $0.framesBytesBeyond = 50
+        }
+        try bench.create("s")
+        bench.settle()
+        let address = isTrusted ? PeerAddress.unix : Self.attacker
+        let peers = try (0..<20).map { _ in try bench.connect(from: address) }
+        let other = try bench.connect(from: Self.innocent)
+        for peer in peers {
+            let requests = (0..<60).flatMap {
+                RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
+            }
+            peer.send(RawFrames.greeting + requests)
+        }
+        other.send(Peer.head("GET", "s"))
+        bench.loop.runTurn(waiting: false)
+        #expect(other.answers().map(\.status) == [200], "waits for another address")
+        let begun = turns(bench) {
+            peers.allSatisfy { frames($0, 1).count == 60 }
+        }
+        // A request is at least 30 bytes here: a piece may have three.
+        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 3 + 2 * 20 + 30 + 3 : 20 + 3) }, "\(begun)")
+    }
+
+    /// What is kept of a connection's requests while its socket is blocked goes on afterwards.
+    @Test func keptFramesWaitForTheSocket() throws {
+        let bench = try ServerBench {
+            $0.requestsPerAddress = 1
+            $0.framesBytes = 30
+        }
+        try bench.create("s", content: String(repeating: "x", count: 60_000))
+        let peer = try bench.connect(from: Self.attacker)
+        SocketCalls.setOption(peer.connection.descriptor, level: SOL_SOCKET, SO_SNDBUF, 4_096)
+        let requests = (0..<20).flatMap {
+            RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s?offset=-1", scheme: "http"))
+        }
+        peer.send(RawFrames.greeting + RawFrames.windowUpdate(0, 1 << 24) + requests)
+        var bytes = 0
+        _ = turns(bench) {
+            bytes = frames(peer, 0).reduce(0) { $0 + $1.payload.count }
+            return bytes == 20 * 60_000
+        }
+        #expect(bytes == 20 * 60_000)
+    }
+
+    /// Bodies that come as fast as they are taken: each turn takes a share, and nobody is passed over.
+    @Test func bodiesShareTheTurns() throws {
+        let bench = try ServerBench {
+            $0.receiveBytesPerTurn = 64 * 1024
+            $0.receiveBudget = 16 * 1024
+        }
+        try bench.create("s")
+        let size = 400_000
+        let peers = try (0..<20).map { _ in try bench.connect() }
+        for peer in peers {
+            SocketCalls.setOption(peer.descriptor, level: SOL_SOCKET, SO_SNDBUF, 1 << 20)
+            peer.send(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: \(size)"]))
+        }
+        bench.settle()
+        var left = peers.map { _ in size }
+        var statuses = 0
+        for _ in 0..<2_000 where statuses < 20 {
+            for (index, peer) in peers.enumerated() where left[index] > 0 {
+                if case .bytes(let count) = [UInt8](repeating: 120, count: min(left[index], 200_000)).withUnsafeBytes({
+                    SocketCalls.send(peer.descriptor, $0)
+                }) {
+                    left[index] -= count
+                }
+            }
+            let before = peers.map { $0.connection.phase == .body ? $0.connection.request!.body.received : size }
+            bench.loop.runTurn(waiting: false)
+            let after = peers.map { $0.connection.phase == .body ? $0.connection.request!.body.received : size }
+            let taken = zip(after, before).reduce(0) { $0 + $1.0 - $1.1 }
+            // What the socket tells, and what was put off.
+            #expect(taken <= 2 * (64 + 16) * 1024)
+            #expect(after.max()! - after.min()! <= 200_000 || statuses > 0 || after.contains(size), "\(after)")
+            statuses += peers.reduce(0) { $0 + $1.answers().count { $0.status == 204 } }
+        }
+        #expect(statuses == 20)
+    }
+
+    /// What follows a request that waits is kept, up to its bound, from the first read on.
+    @Test func inputBehindAFirstRequestIsBounded() throws {
+        let bench = try ServerBench()
+        try bench.create("s")
+        let peer = try bench.connect(from: Self.attacker)
+        SocketCalls.setOption(peer.descriptor, level: SOL_SOCKET, SO_SNDBUF, 1 << 20)
+        let poll = Peer.head("GET", "s?offset=now&live=long-poll")
+        peer.send(poll + String(repeating: Peer.head("GET", "s"), count: 1_000))
+        bench.settle()
+        #expect(peer.connection.phase == .polling)
+        #expect(peer.connection.share.bytes <= bench.core.limits.pipelineBytes + 4_096)
+        try bench.append("s", [120])
+        var answered = 0
+        for _ in 0..<100 where answered < 1_001 {
+            bench.settle()
+            answered += peer.answers().count
+        }
+        #expect(answered == 1_001)
+    }
+}
