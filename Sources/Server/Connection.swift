@@ -23,7 +23,7 @@ import StreamStore
 import SystemCalls
 import TransportSecurity
 
-final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
+final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecked Sendable {
     let descriptor: Int32
     let generation: UInt32
     private let tls: TLSSession?
@@ -71,7 +71,7 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
     }
 
-    override func updateDeadline() {
+    func updateDeadline() {
         let deadline = nextVisit
         if deadline < entered {
             entered = deadline
@@ -129,7 +129,7 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         server.loop.change(descriptor, to: wanted)
     }
 
-    override func updateInterest() {
+    func updateInterest() {
         var wanted: Readiness = []
         if !peerEnded && inputRoom > 0 { wanted.insert(.readable) }
         if queue != nil && !warming && !sendsLater { wanted.insert(.writable) }
@@ -341,14 +341,14 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
     // MARK: Answers
 
     /// Puts the head's bytes at the beginning of `server.output`.
-    override func beginOutput() {
+    func beginOutput() {
         // A wait that goes on without its request is one of a request that keeps the connection alive.
         let keepAlive = request?.keepAlive ?? true
         server.serializeHead(keepAlive: keepAlive, minorVersion: request?.minorVersion ?? 1)
         closesAfterSending = !keepAlive
     }
 
-    override func transmit(_ items: [SendItem]?) {
+    func transmit(_ items: [SendItem]?) {
         if let queue {
             // A 100 that has not gone yet: the answer goes behind it.
             queue.append(.memory(ByteSlice(server.output)))
@@ -375,23 +375,23 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         continueSending()
     }
 
-    override func transmit(shared answer: SharedAnswer) {
+    func transmit(shared answer: SharedAnswer) {
         push(ByteSlice(block: answer.block, offset: 0, count: answer.block.count))
         if phase == .sending, queue == nil { responseIsSent() }
     }
 
-    override var takesChunks: Bool { (request?.minorVersion ?? 1) > 0 }
+    var takesChunks: Bool { (request?.minorVersion ?? 1) > 0 }
 
-    override func transmitEventsHead() {
+    func transmitEventsHead() {
         server.serializeHead(keepAlive: false, minorVersion: request?.minorVersion ?? 1, isChunked: takesChunks)
         push(ByteSlice(server.output))
     }
 
-    override func transmitContinue() {
+    func transmitContinue() {
         push(ByteSlice(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
     }
 
-    override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? {
+    func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? {
         switch channel.send(bytes, more: more) {
         case .bytes(let count): count
         case .wouldBlock: 0
@@ -399,14 +399,14 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         }
     }
 
-    override func outputIsBlocked() {
+    func outputIsBlocked() {
         if isCutOff(holdsTooMuch) { return }
         peerTook(0)
         updateDeadline()
         updateInterest()
     }
 
-    override func continueSending() {
+    func continueSending() {
         guard let queue, !warming else { return }
         if sendsLater { return }
         if server.sendBytesLeft <= 0 || server.hasSenders {
@@ -472,7 +472,7 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         if phase == .head { resume() }
     }
 
-    override func eventsEnded() { linger() }
+    func eventsEnded() { linger() }
 
     /// Ends our side and waits a little for the peer to end its own.
     private func linger() {
@@ -488,7 +488,7 @@ final class Connection: Exchange, RequestingConnection, @unchecked Sendable {
         updateInterest()
     }
 
-    override func close() {
+    func close() {
         if phase == .closed { return }
         // Between answers the end is an orderly one (RFC 8446 6.1); an answer that breaks off must not look complete.
         if let tls, phase == .head || phase == .lingering { _ = tls.sendClose() }

@@ -29,18 +29,34 @@ final class EventsBehind {
 extension Exchange {
     // MARK: Beginning
 
+    /// The first read of a reader of events has been answered.
+    func beginEvents(_ result: ReadResult, _ stream: StreamActor?) {
+        guard let stream, let reader else { preconditionFailure("events come from a stream") }
+        if peerEnded {
+            close()
+            return
+        }
+        if request?.context.isResumption ?? false, result.closed, result.from == result.to {
+            // The browser has all there is: anything but 200 keeps it from asking again.
+            server.responder.nothing(result.facts, context, &server.head)
+            respond(nil)
+            return
+        }
+        self.stream = stream
+        reader.position = result.from
+        server.loop.isolated(stream) { $0.fallBehind(reader) }
+        startEvents(result.facts, at: result.from)
+        continueEvents(.read(result))
+    }
+
     func startEvents(_ facts: StreamFacts, at position: UInt64) {
-        guard let stream else { preconditionFailure("events come from a stream") }
         server.responder.events(facts, context, &server.head)
         logAccess(200)
         phase = .streaming
-        livePosition = position
-        carry = Carry()
-        behind = EventsBehind(EventProgress(position: position, form: EventEncoder.Form(facts.contentType), carry: carry))
+        behind = EventsBehind(EventProgress(position: position, form: EventEncoder.Form(facts.contentType), carry: Carry()))
         isToldUpToDate = false
         endsAfterEvent = false
         closesAfterSending = true
-        server.loop.isolated(stream) { $0.attach(self) }
         transmitEventsHead()
         if phase == .closed { return }
         slim()
@@ -90,7 +106,7 @@ extension Exchange {
 
     /// The next step of a reader that catches up: what a read from its position gave.
     func continueEvents(_ outcome: Outcome) {
-        guard phase == .streaming, stream != nil, let behind else { return }
+        guard phase == .streaming, let reader, let behind else { return }
         behind.isReading = false
         switch outcome {
         case .read(let whole):
@@ -101,20 +117,20 @@ extension Exchange {
                 endEvents()
             }
         case .waiting(let facts):
-            carry = behind.progress.encoder.carry
+            reader.carry = behind.progress.encoder.carry
             self.behind = nil
             if server.isDraining || endsAfterEvent {
                 endEvents()
                 return
             }
-            if facts.tail != livePosition {
+            if facts.tail != reader.position {
                 fallBehind()
                 return
             }
             if isToldUpToDate { return }
             isToldUpToDate = true
             let control = EventStreamControl(
-                nextOffset: StreamOffset(position: livePosition - UInt64(carry.count)),
+                nextOffset: StreamOffset(position: reader.position - UInt64(reader.carry.count)),
                 progress: .upToDate(cursor: server.responder.nextCursor(context)))
             if let frames = server.encodeEvents({ EventStream.putControl(control, &$0) }) { push(frames) }
         case .refused:
@@ -170,8 +186,8 @@ extension Exchange {
 
     /// A piece has gone, or is queued: what is next.
     private func tookPiece(tail: UInt64, closed: Bool) {
-        guard phase == .streaming, let progress = behind?.progress else { return }
-        livePosition = progress.position
+        guard phase == .streaming, let reader, let progress = behind?.progress else { return }
+        reader.position = progress.position
         if !progress.isInsideEvent, endsAfterEvent || closed && progress.position == tail {
             endEvents()
         } else if queue == nil {
@@ -194,7 +210,7 @@ extension Exchange {
 
     /// Goes on with the next piece, or joins the live readers at the tail.
     func pumpEvents() {
-        guard phase == .streaming, queue == nil, let stream, let behind, !behind.isReading else { return }
+        guard phase == .streaming, queue == nil, let stream, let reader, let behind, !behind.isReading else { return }
         let progress = behind.progress
         if let plan = progress.plan, !endsAfterEvent {
             let facts = server.loop.isolated(stream) { $0.facts }
@@ -210,42 +226,63 @@ extension Exchange {
         }
         let request = ReadRequest(start: .position(progress.position), mode: .events, isInsideMessage: progress.isInsideEvent)
         behind.isReading = true
-        if let outcome = server.loop.isolated(stream, { $0.read(request, self, tag) }) { continueEvents(outcome) }
+        let call = StreamCall(.read(request), of: stream.name, requester: self, tag: tag, reader: reader)
+        if let outcome = server.loop.isolated(stream, { $0.read(request, call) }) { continueEvents(outcome) }
     }
 
     // MARK: At the tail
 
-    /// Whether it is a reader of events to which frames can be given.
-    var isStreaming: Bool { phase == .streaming && behind == nil }
-
-    /// Whether frames that begin at `position` are what this reader needs next and can take at once.
-    func takesFrames(at position: UInt64) -> Bool { livePosition == position && queue == nil }
+    /// Takes what became visible as far as it can have what others get; otherwise it reads for itself, soon or when its queue is empty.
+    ///
+    /// - Returns: bytes sent.
+    func takeEvents(_ news: Fanout, _ reader: StreamReader) -> Int {
+        guard phase == .streaming, behind == nil else { return 0 }
+        let publication = news.publication
+        guard reader.position == publication.from, queue == nil else {
+            fallBehind()
+            return 0
+        }
+        let forms = server.forms(of: news)
+        let own = contextWithCursor(from: forms.interval)
+        if news.isLarge || !ServerCore.fitsOneBuffer(publication) {
+            fallBehind(
+                own == nil
+                    ? forms.plan(for: reader.carry) { EventPlan(publication.appendEnds, sharedIn: server.sharedEvents) }
+                    : EventPlan(publication.appendEnds, sharedIn: nil))
+            return 0
+        }
+        let (frames, carry): (EventFrames?, Carry)
+        if let own {
+            (frames, carry) = server.frames(of: publication, carry: reader.carry, cursor: server.responder.nextCursor(own))
+        } else {
+            (frames, carry) = forms.frames(for: reader.carry) {
+                server.frames(of: publication, carry: reader.carry, cursor: forms.interval)
+            }
+        }
+        reader.position = publication.facts.tail
+        reader.carry = carry
+        isToldUpToDate = true
+        if let frames { push(frames) }
+        if publication.facts.closed { endEvents() }
+        return frames?.count ?? 0
+    }
 
     /// The request's context if its cursor is ahead of the clock, so that its frames cannot be shared.
-    func contextWithCursor(from interval: UInt64) -> ResponseContext? {
+    private func contextWithCursor(from interval: UInt64) -> ResponseContext? {
         if request == nil, liveCursor == .max || liveCursor < interval { return nil }
         let context = context
         guard let cursor = context.cursor, cursor >= interval else { return nil }
         return context
     }
 
-    /// Takes frames that many readers share; nil: all of the publication is held back.
-    func take(shared frames: EventFrames?, to position: UInt64, carry: Carry, ends: Bool) {
-        livePosition = position
-        self.carry = carry
-        isToldUpToDate = true
-        if let frames { push(frames) }
-        if ends { endEvents() }
-    }
-
     /// Something became visible that this reader cannot take in shared form: it reads for itself, soon or when its queue is empty.
     ///
     /// - Parameter plan: where the events end that it is to get for it, if it has all that was before.
     func fallBehind(_ plan: EventPlan? = nil) {
-        guard phase == .streaming, behind == nil, let stream else { return }
-        server.loop.isolated(stream) { $0.leave(self) }
+        guard phase == .streaming, behind == nil, let stream, let reader else { return }
+        server.loop.isolated(stream) { $0.fallBehind(reader) }
         behind = EventsBehind(
-            EventProgress(position: livePosition, form: EventEncoder.Form(stream.contentType), carry: carry, plan: plan))
+            EventProgress(position: reader.position, form: EventEncoder.Form(stream.contentType), carry: reader.carry, plan: plan))
         if queue == nil { pumpLater() }
     }
 
@@ -270,15 +307,5 @@ extension Exchange {
             phase = .sending
             phaseEnd = .max
         }
-    }
-
-    /// The stream counts this reader no longer.
-    func leaveStream() {
-        guard let stream else { return }
-        if waiterIndex >= 0 { server.loop.isolated(stream) { $0.leave(self) } }
-        if phase == .streaming { server.loop.isolated(stream) { $0.detach(self) } }
-        self.stream = nil
-        behind = nil
-        quietUntil = .max
     }
 }

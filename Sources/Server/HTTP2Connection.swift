@@ -376,7 +376,7 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
 }
 
 /// One stream: an exchange whose bytes go when the windows are open and its turn has come.
-final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
+final class HTTP2Exchange: ExchangeState, Exchange, HTTP2StreamHandler, @unchecked Sendable {
     private let wire: HTTP2Stream
     private unowned let connection: HTTP2Connection
     /// When it sends little, if it waits for a window that does not grow before.
@@ -426,9 +426,9 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
 
     // MARK: The answer
 
-    override func beginOutput() { server.output.removeAll(keepingCapacity: true) }
+    func beginOutput() { server.output.removeAll(keepingCapacity: true) }
 
-    override func transmit(_ items: [SendItem]?) {
+    func transmit(_ items: [SendItem]?) {
         let hasBody = !server.output.isEmpty || items != nil
         if hasBody {
             let queue = SendQueue(server.pinned, client)
@@ -444,7 +444,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         respond(server.head, hasBody: hasBody)
     }
 
-    override func transmit(shared answer: SharedAnswer) {
+    func transmit(shared answer: SharedAnswer) {
         respond(answer.head, hasBody: true)
         let queue = SendQueue(server.pinned, client)
         let count = answer.block.count - answer.bodyStart
@@ -453,7 +453,10 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         isQueued()
     }
 
-    override func transmitEventsHead() { respond(server.head, hasBody: true) }
+    /// HTTP/2 has frames of its own.
+    var takesChunks: Bool { false }
+
+    func transmitEventsHead() { respond(server.head, hasBody: true) }
 
     private func respond(_ head: ResponseHead, hasBody: Bool) {
         head.withLines {
@@ -462,7 +465,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     }
 
     /// Everything goes when the session asks for it.
-    override func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? { 0 }
+    func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? { 0 }
 
     /// The peer has not been offered anything of it: it is judged in a while.
     private func isQueued() {
@@ -471,7 +474,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         waits()
     }
 
-    override func outputIsBlocked() {
+    func outputIsBlocked() {
         if isCutOff(holdsTooMuch) { return }
         waits()
     }
@@ -483,7 +486,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     }
 
     /// What a worker has read waits for the peer, and not for ever.
-    override func continueSending() { if queue == nil { wire.resume() } else { outputIsBlocked() } }
+    func continueSending() { if queue == nil { wire.resume() } else { outputIsBlocked() } }
 
     func produce(into buffer: UnsafeMutableRawBufferPointer, on stream: HTTP2Stream) -> HTTP2Production {
         if warming { return .deferred }
@@ -521,19 +524,19 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
         }
     }
 
-    override func eventsEnded() {
+    func eventsEnded() {
         phase = .sending
         phaseEnd = .max
         // Its end may wait for a window, too.
         outputIsBlocked()
     }
 
-    override func transmitContinue() { wire.respondInterim(status: 100) }
+    func transmitContinue() { wire.respondInterim(status: 100) }
 
     // MARK: Deadlines and the end
 
-    override func updateDeadline() { connection.deadlineMayBe(nextVisit) }
-    override func updateInterest() {}
+    func updateDeadline() { connection.deadlineMayBe(nextVisit) }
+    func updateInterest() {}
 
     func visit(now: Int64) {
         if crumbAt <= now, wire.awaitsWindow { wire.resume() }
@@ -572,7 +575,7 @@ final class HTTP2Exchange: Exchange, HTTP2StreamHandler, @unchecked Sendable {
     }
 
     /// Gives the stream up; the connection goes on.
-    override func close() {
+    func close() {
         if phase == .closed { return }
         abandon()
         wire.reset(HTTP2ErrorCode.cancel)

@@ -46,12 +46,10 @@ final class ServerCore: @unchecked Sendable {
     /// With more requests than their share of the turns, in the order in which they get on.
     private var postponed: Deque<any RequestingConnection> = []
     /// Readers of events that catch up, in the order in which they get on.
-    private var postponedEvents: Deque<Exchange> = []
-    /// Passes over a stream's readers that did not end in their turn, by the stream's id, and the order in which they get on.
-    var fanouts: [UInt64: Fanout] = [:]
-    var fanoutOrder: Deque<Fanout> = []
-    /// What is left of this turn's shares for passes over readers, and for readers that catch up.
-    var fanoutBudget: FanoutBudget
+    private var postponedEvents: Deque<any Exchange> = []
+    /// What readers of the passes under way share.
+    var sharedForms = SharedFormsList()
+    /// What is left of this turn's share for readers that catch up.
     var pumpBudget: FanoutBudget
     /// Connections with input that is here already, of which no readiness will tell.
     private var unread: Deque<any ServedConnection> = []
@@ -100,11 +98,11 @@ final class ServerCore: @unchecked Sendable {
         self.logsAccess = logsAccess
         self.loop = loop
         self.limits = limits
-        fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
-        pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
+        pumpBudget = FanoutBudget(limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
         sendBytesLeft = limits.sendBytesPerTurn
         receiveBytesLeft = limits.receiveBytesPerTurn
+        registry.context.fanouts.bytesPerTurn = limits.liveBytesPerTurn
         lastRequest = UInt64(limits.requestsPerTurn)
         self.registry = registry
         self.checkpointer = checkpointer
@@ -297,7 +295,7 @@ final class ServerCore: @unchecked Sendable {
     var hasSenders: Bool { !senders.isEmpty }
     func sendLater(_ connection: Connection) { senders.append(connection) }
     func postpone(_ connection: any RequestingConnection) { postponed.append(connection) }
-    func postponeEvents(_ reader: Exchange) { postponedEvents.append(reader) }
+    func postponeEvents(_ reader: any Exchange) { postponedEvents.append(reader) }
 
     // MARK: Turns
 
@@ -321,8 +319,8 @@ final class ServerCore: @unchecked Sendable {
         for connection in waiting { connection.flushNow() }
         registry.startLookups()
         registry.context.journal.submit()
-        fanoutBudget = FanoutBudget(left: limits.liveBytesPerTurn)
-        pumpBudget = FanoutBudget(left: limits.catchUpBytesPerTurn)
+        if registry.context.fanouts.isEmpty { sharedForms.removeAll() }
+        pumpBudget = FanoutBudget(limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
         sendBytesLeft = limits.sendBytesPerTurn
         receiveBytesLeft = limits.receiveBytesPerTurn
@@ -357,9 +355,8 @@ final class ServerCore: @unchecked Sendable {
                 left -= 1
                 connection.resumeSending()
             }
-            continueFanouts()
             pumpReaders()
-            if !fanouts.isEmpty || !postponed.isEmpty || !unread.isEmpty { continueSoon() }
+            if !postponed.isEmpty || !unread.isEmpty { continueSoon() }
         }
     }
 
@@ -439,7 +436,7 @@ final class ServerCore: @unchecked Sendable {
     }
 
     /// Reads a result's pieces on a disk worker and gives them to the connection as events.
-    func loadEvents(_ result: ReadResult, for reader: Exchange, tag: UInt32) {
+    func loadEvents(_ result: ReadResult, for reader: any Exchange, tag: UInt32) {
         dispatcher.work(.read) { [dispatcher] in
             var slices: [ByteSlice]? = []
             for piece in result.pieces {
@@ -462,7 +459,7 @@ final class ServerCore: @unchecked Sendable {
     }
 
     /// Brings a range of a file into the page cache.
-    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
+    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: any Exchange) {
         dispatcher.work(.read) { [dispatcher] in
             let block = OwnedBytes(capacity: count)
             _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
@@ -471,7 +468,7 @@ final class ServerCore: @unchecked Sendable {
     }
 
     /// Reads a range of a file for a transport that takes no files.
-    func load(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: Exchange) {
+    func load(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: any Exchange) {
         dispatcher.work(.read) { [dispatcher] in
             let block = OwnedBytes(capacity: count)
             let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)

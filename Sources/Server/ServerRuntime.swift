@@ -190,7 +190,6 @@ public final class ServerRuntime {
             loop: loop, limits: ServerLimits(settings, connections: budget.connections), registry: registry, checkpointer: checkpointer,
             dispatcher: dispatcher, responder: Self.responder(settings), router: Self.router(settings),
             isTrustedProxy: settings.trustedProxies.contains, logger: logger, logsAccess: settings.accessLog)
-        context.sink = core
         diskWatch = DiskWatch(dataDirectory, loop: loop, dispatcher: dispatcher, logger: logger)
         context.onNoSpace = { [diskWatch] in diskWatch.isFull() }
         context.onNote = { [logger] in logger.log(.warning, .storageTrouble, "\($0)") }

@@ -139,7 +139,7 @@ public final class Checkpointer: @unchecked Sendable {
             let capture = captures[index]
             let tail = capture.image.state.tail
             context.loop.isolated(capture.stream) { stream in
-                if stream.life == .gone {
+                if stream.life.isGone {
                     stream.abandonFlush()
                     self.flushDone(index, nil, gone: true)
                 } else {
@@ -179,7 +179,7 @@ public final class Checkpointer: @unchecked Sendable {
         while batch.count < Self.entriesAtOnce, bytes < 16 << 20, let capture = captures.popLast() {
             // A stream that has ended since is removed below; its captured segments may be gone.
             if context.deletedIDs.contains(capture.image.id) {
-                context.loop.isolated(capture.stream) { $0.isCaptured = false }
+                context.loop.isolated(capture.stream) { $0.unsaved.isCaptured = false }
                 continue
             }
             bytes += 512 * (1 + capture.image.unsavedProducers.count) + capture.inline.reduce(0) { $0 + $1.count }
@@ -238,7 +238,7 @@ public final class Checkpointer: @unchecked Sendable {
         for _ in 0..<min(256, captures.count) {
             let capture = captures.removeLast()
             context.loop.isolated(capture.stream) {
-                $0.isCaptured = false
+                $0.unsaved.isCaptured = false
                 // What has changed since is newer.
                 $0.image.unsavedProducers.merge(capture.image.unsavedProducers) { newer, _ in newer }
                 $0.markDirty()

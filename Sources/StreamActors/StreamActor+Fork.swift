@@ -31,14 +31,12 @@ enum ForkAttempt {
 }
 
 extension StreamActor {
-    /// Where a fork of this stream that `command` asks for begins.
-    func forkPoint(
-        _ fork: ForkRequest, type: ContentType?, _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32
-    ) -> ForkAttempt {
+    /// Where a fork of this stream that `call` asks for begins.
+    func forkPoint(_ fork: ForkRequest, type: ContentType?, _ call: StreamCall) -> ForkAttempt {
         lastUsed = context.loop.now
         switch life {
-        case .deleting, .retiring:
-            park(command, content, requester, tag)
+        case .ending:
+            park(call)
             return .later
         case .retained: return .refused(.sourceRetained)
         case .gone: preconditionFailure("the registry does not know what is gone")
@@ -53,9 +51,7 @@ extension StreamActor {
         let tail = image.state.tail
         let offset = fork.offset ?? tail
         if offset > tail { return .refused(.forkOffsetBeyondTail(tail: tail)) }
-        let wait = SegmentWait(
-            kind: .create(command, content.kept), stream: self, requester: requester, tag: tag, held: command.held,
-            byte: command.byte)
+        let wait = SegmentWait(call: call.kept, stream: self)
         var position = offset
         if contentType.isJSON {
             let line = line(downTo: offset)
@@ -69,16 +65,12 @@ extension StreamActor {
                 // A message takes at least three stored bytes, so most that are not there need no search.
                 if fork.subOffset > (tail - offset) / 3 { return .refused(.forkSubOffsetBeyondTail(tail: tail)) }
                 var point = ForkPoint(sourceID: id, offset: offset, end: tail, position: offset, left: fork.subOffset)
-                if let known = command.forkPoint, known.sourceID == id, known.offset == offset { point = known }
+                if let known = call.forkPoint, known.sourceID == id, known.offset == offset { point = known }
                 if point.left > 0 {
                     if point.position >= point.end { return .refused(.forkSubOffsetBeyondTail(tail: point.end)) }
-                    var command = command
-                    command.forkPoint = point
-                    if point.position >= durableTail {
-                        park(command, content, requester, tag)
-                    } else {
-                        ForkSearch(command, content.kept, requester, tag, source: self, point).start()
-                    }
+                    var call = call.kept
+                    call.forkPoint = point
+                    if point.position >= durable.tail { park(call) } else { ForkSearch(call, source: self, point).start() }
                     return .later
                 }
                 position = point.position
@@ -127,30 +119,22 @@ extension StreamActor {
 
     private func handle(_ base: UInt64, _ wait: SegmentWait) -> SegmentHandle? {
         if let found = find(base, wait) { return found }
-        open(base, base == image.active.base ? image.active : unsavedSealed.first { $0.base == base }, wait)
+        open(base, base == image.active.base ? image.active : unsaved.sealed.first { $0.base == base }, wait)
         return nil
     }
 }
 
-/// Counts messages from the fork offset on, chunk by chunk on disk workers, and then has the command executed anew. It reads like any
-/// reader, so what it finds is durable; a command whose message is accepted and not durable yet waits for that.
+/// Counts messages from the fork offset on, chunk by chunk on disk workers, and then has the call executed anew. It reads like any
+/// reader, so what it finds is durable; a call whose message is accepted and not durable yet waits for that.
 ///
 /// @unchecked Sendable: confined to the reactor; what a worker needs is handed to it by value.
 private final class ForkSearch: Requester, @unchecked Sendable {
-    private var command: StreamCommand
-    private let content: Content
-    private let requester: any Requester
-    private let tag: UInt32
+    private var call: StreamCall
     private let source: StreamActor
     private var point: ForkPoint
 
-    init(
-        _ command: StreamCommand, _ content: Content, _ requester: any Requester, _ tag: UInt32, source: StreamActor, _ point: ForkPoint
-    ) {
-        self.command = command
-        self.content = content
-        self.requester = requester
-        self.tag = tag
+    init(_ call: StreamCall, source: StreamActor, _ point: ForkPoint) {
+        self.call = call
         self.source = source
         self.point = point
     }
@@ -158,17 +142,18 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     private var context: StreamContext { source.context }
 
     func start() {
-        context.loop.isolated(source) { $0.waits += 1 }
+        context.loop.isolated(source) { $0.holds += 1 }
         next()
     }
 
     private func next() {
-        guard requester.awaits(tag) else {
+        guard call.requester.awaits(call.tag) else {
             refuse(.unavailable("nobody waits for it any more"))
             return
         }
         let request = ReadRequest(start: .position(point.position), mode: .catchUp)
-        if let outcome = context.loop.isolated(source, { $0.read(request, self, 0) }) { take(outcome) }
+        let call = StreamCall(.read(request), of: source.name, requester: self, tag: 0)
+        if let outcome = context.loop.isolated(source, { $0.read(request, call) }) { take(outcome) }
     }
 
     func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32) { take(outcome) }
@@ -224,15 +209,13 @@ private final class ForkSearch: Requester, @unchecked Sendable {
     }
 
     private func refuse(_ refusal: Refusal) {
-        context.loop.isolated(source) { $0.waits -= 1 }
-        requester.answer(.refused(refusal), from: nil, tag: tag)
+        context.loop.isolated(source) { $0.holds -= 1 }
+        call.answer(.refused(refusal), from: nil)
     }
 
     private func end() {
-        context.loop.isolated(source) { $0.waits -= 1 }
-        command.forkPoint = point
-        if let answer = context.registry.execute(command, content, requester, tag) {
-            requester.answer(answer.outcome, from: answer.stream, tag: tag)
-        }
+        context.loop.isolated(source) { $0.holds -= 1 }
+        call.forkPoint = point
+        call.answer(context.registry.execute(call))
     }
 }

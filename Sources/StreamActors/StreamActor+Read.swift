@@ -18,22 +18,11 @@ import StreamStore
 import SystemCalls
 import SystemPackage
 
-/// A command that waits for a segment, of its own stream or of one that it was forked from.
+/// A call that waits for a segment, of its own stream or of one that it was forked from. A read goes on at its stream; a create is executed anew.
 struct SegmentWait: Sendable {
-    enum Kind: Sendable {
-        case read(ReadRequest)
-        /// A fork that is to be made: the whole command is executed anew.
-        case create(StreamCommand, Content)
-    }
-
-    let kind: Kind
+    var call: StreamCall
+    /// Whose call it is.
     let stream: StreamActor
-    let requester: any Requester
-    let tag: UInt32
-    /// Segments that were opened for it before; held here, so that it gets on however few the cache holds.
-    var held: [SegmentHandle] = []
-    /// What a disk worker has read for it: not every file system says whether a byte is in the page cache.
-    var byte: ReadByte?
 }
 
 /// The byte before a position of a stream.
@@ -45,35 +34,32 @@ struct ReadByte: Sendable {
 }
 
 extension StreamActor {
-    public func read(_ request: ReadRequest, _ requester: any Requester, _ tag: UInt32) -> Outcome? {
-        read(SegmentWait(kind: .read(request), stream: self, requester: requester, tag: tag), request)
-    }
-
-    private func read(_ wait: SegmentWait, _ request: ReadRequest) -> Outcome? {
-        if life == .gone { return .refused(.notFound) }
-        if life == .retained || life == .deleting && image.isRetained { return .refused(.retained) }
+    /// Reads from the durable part; a live read at the tail of an open stream waits.
+    public func read(_ request: ReadRequest, _ call: StreamCall) -> Outcome? {
+        if life.isGone { return .refused(.notFound) }
+        if life.isSeenAsRetained { return .refused(.retained) }
+        let wait = SegmentWait(call: call, stream: self)
         let position: UInt64
         switch request.start {
         case .beginning: position = 0
-        case .now: position = durableTail
+        case .now: position = durable.tail
         case .position(let wanted): position = wanted
         }
-        if position > durableTail { return .refused(.offsetBeyondTail(tail: durableTail)) }
-        if position == durableTail {
-            if request.mode != .catchUp, !durableClosed {
-                guard let reader = wait.requester as? any LiveReader else { preconditionFailure("a live read comes from a live reader") }
-                join(reader, mode: request.mode, at: position)
+        if position > durable.tail { return .refused(.offsetBeyondTail(tail: durable.tail)) }
+        if position == durable.tail {
+            if let reader = call.reader, !durable.closed {
+                self.wait(reader, at: position)
                 return .waiting(facts)
             }
             return .read(ReadResult(facts: facts, from: position, to: position, pieces: []))
         }
         var pieces: [ReadPiece] = []
         var at = position
-        var limit = durableTail
+        var limit = durable.tail
         if position < image.start {
             for (owner, end) in line(downTo: position).reversed() {
                 let part = context.loop.isolated(owner) { owner -> Part in
-                    if owner.life == .gone { return .ended }
+                    if owner.life.isGone { return .ended }
                     if at > position, owner.image.cutsAtStart { return .reached(at, isCut: true) }
                     return owner.part(
                         from: at, to: min(end, limit), isFirst: at == position && !request.isInsideMessage, &pieces, wait)
@@ -93,7 +79,7 @@ extension StreamActor {
                 if at == limit { break }
             }
         } else {
-            switch part(from: at, to: durableTail, isFirst: !request.isInsideMessage, &pieces, wait) {
+            switch part(from: at, to: durable.tail, isFirst: !request.isInsideMessage, &pieces, wait) {
             case .waits: return nil
             case .ended: return .refused(.notFound)
             case .notAtMessage: return .refused(.offsetNotAtMessage)
@@ -152,7 +138,7 @@ extension StreamActor {
             let segment = sealedSegment(holding: position)
             base = segment.base
             guard let found = find(base, wait) else {
-                open(base, unsavedSealed.first { $0.base == base }, wait)
+                open(base, unsaved.sealed.first { $0.base == base }, wait)
                 return .waits
             }
             handle = found
@@ -191,7 +177,7 @@ extension StreamActor {
     }
 
     func find(_ base: UInt64, _ wait: SegmentWait) -> SegmentHandle? {
-        wait.held.first { $0.stream == id && $0.meta.base == base } ?? context.descriptors.find(stream: id, base: base)
+        wait.call.held.first { $0.stream == id && $0.meta.base == base } ?? context.descriptors.find(stream: id, base: base)
     }
 
     func sealedSegment(holding position: UInt64) -> StreamImage.SealedSegment {
@@ -224,7 +210,7 @@ extension StreamActor {
     func isMessageBoundary(_ position: UInt64, _ handle: SegmentHandle?, base: UInt64, _ wait: SegmentWait) -> Boundary {
         if position == image.tail.start || position == base { return .yes }
         if position > image.tail.start { return image.tail.byte(at: position - 1) == 0x0A ? .yes : .no }
-        if let known = wait.byte, known.stream == id, known.position == position {
+        if let known = wait.call.byte, known.stream == id, known.position == position {
             guard let byte = known.byte else { return .unreadable }
             return byte == 0x0A ? .yes : .no
         }
@@ -241,11 +227,11 @@ extension StreamActor {
 
     // MARK: Opening segments
 
-    /// Opens a segment of this stream for a command; its metadata comes from the catalog, unless it is not there yet.
+    /// Opens a segment of this stream for a call; its metadata comes from the catalog, unless it is not there yet.
     func open(_ base: UInt64, _ meta: SegmentMeta?, _ wait: SegmentWait) {
         let isFirst = openings[base] == nil
         openings[base, default: []].append(wait)
-        context.loop.isolated(wait.stream) { $0.waits += 1 }
+        context.loop.isolated(wait.stream) { $0.holds += 1 }
         if !isFirst { return }
         let (context, id) = (context, id)
         context.dispatcher.work(.read) {
@@ -275,52 +261,46 @@ extension StreamActor {
         case .success(let handle):
             // A handle of a segment that was sealed while it was being opened does not know all its cuts.
             let isCurrent = handle.meta.sealed || base == image.active.base
-            if isCurrent, life != .gone { context.descriptors.insert(handle, stream: id, base: base) }
+            if isCurrent, !life.isGone { context.descriptors.insert(handle, stream: id, base: base) }
             for var wait in waiting {
-                if isCurrent { wait.held.append(handle) }
+                if isCurrent { wait.call.held.append(handle) }
                 resume(wait)
             }
         case .failure(let fault):
-            if life == .gone {
+            if life.isGone {
                 for wait in waiting { resume(wait) }
                 return
             }
             context.onNote("stream \(StreamLabel.text(name)): segment \(base) cannot be opened: \(fault)")
             for wait in waiting {
-                context.loop.isolated(wait.stream) { $0.waits -= 1 }
-                wait.requester.answer(
-                    .refused(.unavailable("a segment of the stream cannot be opened: \(fault)")), from: wait.stream, tag: wait.tag)
+                context.loop.isolated(wait.stream) { $0.holds -= 1 }
+                wait.call.answer(.refused(.unavailable("a segment of the stream cannot be opened: \(fault)")), from: wait.stream)
             }
         }
     }
 
     private func resume(_ wait: SegmentWait) {
-        context.loop.isolated(wait.stream) { $0.waits -= 1 }
-        switch wait.kind {
-        case .read(let request):
-            if let outcome = context.loop.isolated(wait.stream, { $0.read(wait, request) }) {
-                wait.requester.answer(outcome, from: wait.stream, tag: wait.tag)
-            }
-        case .create(var command, let content):
-            command.held = wait.held
-            command.byte = wait.byte
-            if let answer = context.registry.execute(command, content, wait.requester, wait.tag) {
-                wait.requester.answer(answer.outcome, from: answer.stream, tag: wait.tag)
-            }
+        context.loop.isolated(wait.stream) { $0.holds -= 1 }
+        guard case .read(let request) = wait.call.verb else {
+            executeAnew(wait.call)
+            return
+        }
+        if let outcome = context.loop.isolated(wait.stream, { $0.read(request, wait.call) }) {
+            wait.call.answer(outcome, from: wait.stream)
         }
     }
 
-    /// Reads one byte on a disk worker, then goes on with the command.
+    /// Reads one byte on a disk worker, then goes on with the call.
     func readByte(before position: UInt64, _ handle: SegmentHandle, base: UInt64, _ wait: SegmentWait) {
         let (context, id) = (context, id)
-        context.loop.isolated(wait.stream) { $0.waits += 1 }
+        context.loop.isolated(wait.stream) { $0.holds += 1 }
         context.dispatcher.work(.read) {
             var byte: UInt8 = 0
             let got = withUnsafeMutableBytes(of: &byte) { try? handle.file.read(into: $0, at: Int(position - base) - 1) }
             let read = ReadByte(stream: id, position: position, byte: got == 1 ? byte : nil)
             context.dispatcher.post {
                 var wait = wait
-                wait.byte = read
+                wait.call.byte = read
                 context.loop.isolated(self) { [wait] in $0.resume(wait) }
             }
         }

@@ -49,7 +49,8 @@ public final class StreamContext: @unchecked Sendable {
     public let streamsDirectory: String
     public let limits: StoreLimits
     public let syncs: Bool
-    public var sink: (any LiveSink)?
+    /// Passes over readers.
+    public private(set) var fanouts: FanoutList!
     private var clock: ExpiryClock
 
     var descriptors: DescriptorCache
@@ -98,6 +99,7 @@ public final class StreamContext: @unchecked Sendable {
         self.limits = limits
         self.syncs = syncs
         descriptors = DescriptorCache(capacity: limits.descriptorCache)
+        fanouts = FanoutList(self)
     }
 
     /// Expiry time, Unix milliseconds: what the moments in records are.

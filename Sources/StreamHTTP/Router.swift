@@ -73,7 +73,7 @@ public struct Router: Sendable {
             if head.method != .delete, head.has(.contentEncoding) { try checkEncoding(head, bytes) }
         default: break
         }
-        let verb: StreamRequest.Verb
+        let verb: StreamVerb
         switch head.method {
         case .get:
             let query = UnsafeRawBufferPointer(rebasing: target[min(split + 1, target.count)...])

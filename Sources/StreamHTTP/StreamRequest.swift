@@ -34,22 +34,14 @@ public struct RequestPeer: Sendable {
 
 /// A class, so that it is handed on without copies of what it holds.
 public final class StreamRequest: Sendable {
-    public enum Verb: Sendable {
-        case create(CreateRequest)
-        /// Whether there is content is known when the body has been received: `complete` completes it.
-        case append(AppendRequest)
-        case read(ReadRequest)
-        case metadata
-        case delete
-    }
-
     public let name: [UInt8]
-    public let verb: Verb
+    /// An append is completed by `complete` when its body is here.
+    public let verb: StreamVerb
     /// Of PUT, POST and DELETE.
     public let condition: StreamCondition
     public let context: ResponseContext
 
-    init(name: [UInt8], verb: Verb, condition: StreamCondition, context: ResponseContext) {
+    init(name: [UInt8], verb: StreamVerb, condition: StreamCondition, context: ResponseContext) {
         self.name = name
         self.verb = verb
         self.condition = condition

@@ -9,6 +9,32 @@ public enum StreamCondition: Sendable, Equatable {
     case never
 }
 
+/// What is asked of one stream.
+public enum StreamVerb: Sendable {
+    case create(CreateRequest)
+    /// Whether there is content is known when the body has been received.
+    case append(AppendRequest)
+    case read(ReadRequest)
+    case metadata
+    case delete
+
+    /// It may change the stream, so its order among others matters.
+    public var changesStream: Bool {
+        switch self {
+        case .create, .append, .delete: true
+        case .read, .metadata: false
+        }
+    }
+
+    /// Its request may bring content for the stream.
+    public var takesContent: Bool {
+        switch self {
+        case .create, .append: true
+        case .read, .metadata, .delete: false
+        }
+    }
+}
+
 public struct CreateRequest: Sendable {
     /// Absent: `application/octet-stream`, or for a fork the source's.
     public let contentType: ContentType?

@@ -131,7 +131,7 @@ public struct Linearization {
     }
 
     private func names(of command: ModelCommand) -> [[UInt8]] {
-        if case .create(let request) = command.action, let fork = request.fork { return [command.name, fork.source] }
+        if case .create(let request) = command.verb, let fork = request.fork { return [command.name, fork.source] }
         return [command.name]
     }
 
@@ -183,7 +183,7 @@ public struct Linearization {
             if let goal { underWay.append(goal.command) }
             let mayBeRenewed = underWay.contains { other in
                 guard other.number != command.number, other.name == name else { return false }
-                switch other.action {
+                switch other.verb {
                 case .read, .create, .append: return true
                 case .metadata, .delete: return false
                 }

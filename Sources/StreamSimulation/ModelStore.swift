@@ -7,14 +7,6 @@ import StreamRules
 
 /// A command as the model sees it.
 public struct ModelCommand: Sendable {
-    public enum Action: Sendable {
-        case create(CreateRequest)
-        case append(AppendRequest)
-        case read(ReadRequest)
-        case metadata
-        case delete
-    }
-
     public enum Body: Sendable {
         case none
         /// What is no JSON.
@@ -34,7 +26,7 @@ public struct ModelCommand: Sendable {
 
     public let number: Int
     public let name: [UInt8]
-    public let action: Action
+    public let verb: StreamVerb
     public let body: Body
 }
 
@@ -130,7 +122,7 @@ public struct ModelStore: Equatable, Sendable {
     /// What the command may do when it meets its stream within `time`.
     func apply(_ command: ModelCommand, at time: ClosedRange<Int64>, read: Set<UInt64>) -> [Result] {
         resolve(command.name, at: time, read: read).flatMap { store, presence -> [Result] in
-            switch (command.action, presence) {
+            switch (command.verb, presence) {
             case (.create(let request), .present(let life)):
                 return store.createAgain(request, life, command, time, read)
             case (.create, .retained): return [Result(store: store, answer: .refused(.nameRetained))]
@@ -366,14 +358,14 @@ public struct ModelStore: Equatable, Sendable {
         return from <= stream.tail && Array(stream.content[from...]) == bytes && stream.closed == closed
     }
 
-    /// What was published to readers of a stream: true when it is what the stream holds.
+    /// What was published to readers of a stream: true when it is what the stream holds. nil: the bytes were not published with it.
     func isPublished(
-        _ id: UInt64, from: Int, facts: ModelFacts, appendEnds: [Int], bytes: [UInt8]
+        _ id: UInt64, from: Int, facts: ModelFacts, appendEnds: [Int], bytes: [UInt8]?
     ) -> Bool {
         guard let life = life(withID: id), let stream = streams[life] else { return false }
         var mine = self.facts(life)
         mine.identity = id
-        return mine == facts && from <= stream.tail && Array(stream.content[from...]) == bytes
+        return mine == facts && from <= stream.tail && (bytes == nil || Array(stream.content[from...]) == bytes)
             && stream.appendEnds.filter { $0 > from } == appendEnds
     }
 

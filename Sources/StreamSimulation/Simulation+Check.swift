@@ -36,7 +36,7 @@ extension Simulation {
     /// Disk usage returns to that of an empty server.
     func deleteAll() {
         isChecking = true
-        for reader in waiting { server.loop.isolated(reader.stream!) { $0.leave(reader) } }
+        for reader in waiting { server.loop.isolated(reader.stream!) { $0.leave(reader.reader!) } }
         left(waiting, at: clock.wall)
         if hasFaults {
             // What the server has put off for a while after a failure.
@@ -87,7 +87,7 @@ extension Simulation {
 
     static func describe(_ command: ModelCommand, _ content: [UInt8]) -> String {
         let what: String
-        switch command.action {
+        switch command.verb {
         case .create(let request):
             what =
                 "create \(request.contentType?.text ?? "no type") \(request.expiry) closed \(request.closed) fork \(request.fork.map { "\(text($0.source)) \($0.offset.map { "\($0)" } ?? "nil") \($0.subOffset)" } ?? "no")"

@@ -11,7 +11,7 @@ extension Simulation {
         armFaults()
         do {
             server = try SimulatedServer(disk: disk, catalog: catalog, clock: clock, limits: limits)
-            server.context.sink = self
+            lastNews = 0
         } catch { fail("the first start fails: \(error)") }
     }
 
@@ -99,7 +99,7 @@ extension Simulation {
             attempts += 1
             do {
                 server = try SimulatedServer(disk: disk, catalog: catalog, clock: clock, limits: limits)
-                server.context.sink = self
+                lastNews = 0
                 break
             } catch {
                 if disk.isDead || faultsAreOn {

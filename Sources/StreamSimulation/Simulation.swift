@@ -51,6 +51,8 @@ public final class Simulation: @unchecked Sendable {
     var open: [Int: SimulatedRequest] = [:]
     /// Readers that wait, in the order in which they came.
     var waiting: [SimulatedRequest] = []
+    /// The publication that was told last.
+    var lastNews: UInt64 = 0
     var failure: String?
     var history: [String] = []
     var lastNumber = 0
@@ -234,26 +236,20 @@ public final class Simulation: @unchecked Sendable {
         order.ask(command, at: clock.wall)
         let request = SimulatedRequest(command.number, self)
         open[command.number] = request
-        let action: StreamCommand.Action =
-            switch command.action {
-            case .create(let create): .create(create)
-            case .append(let append): .append(append)
-            case .read(let read):
-                .read(read)
-            case .metadata: .metadata
-            case .delete: .delete
-            }
-        let streamCommand = StreamCommand(name: command.name, action: action)
+        func call(_ content: Content) -> StreamCall {
+            StreamCall(
+                command.verb, of: command.name, content: content, requester: request, tag: 7, reader: request.newReader(command.verb))
+        }
         let done: Answer?
         if made.content.isEmpty {
-            done = server.registry.execute(streamCommand, .none, request, 7)
+            done = server.registry.execute(call(.none))
         } else if dice.chance(50) {
-            done = server.registry.execute(streamCommand, .owned(OwnedBytes(copying: made.content)), request, 7)
+            done = server.registry.execute(call(.owned(OwnedBytes(copying: made.content))))
         } else {
             // The receive buffer is used anew right after the call.
             var buffer = made.content
             done = buffer.withUnsafeMutableBytes {
-                let done = server.registry.execute(streamCommand, .borrowed($0), request, 7)
+                let done = server.registry.execute(call(.borrowed($0)))
                 $0.initializeMemory(as: UInt8.self, repeating: 0x3f)
                 return done
             }
@@ -282,7 +278,9 @@ public final class Simulation: @unchecked Sendable {
             return fail("command \(number) is answered \(Self.describe(seen)), which no order explains; possible: \(expected(number))")
         }
         if case .waiting(let facts) = outcome {
-            guard let stream, request.livePosition == facts.tail else { return fail("reader \(number) waits elsewhere than at the tail") }
+            guard let stream, request.reader?.position == facts.tail else {
+                return fail("reader \(number) waits elsewhere than at the tail")
+            }
             request.stream = stream
             waiting.append(request)
             order.read.insert(facts.id)
@@ -313,7 +311,7 @@ public final class Simulation: @unchecked Sendable {
         if waiting.isEmpty { return }
         let reader = waiting[dice.below(waiting.count)]
         note("reader \(reader.number) leaves")
-        server.loop.isolated(reader.stream!) { $0.leave(reader) }
+        server.loop.isolated(reader.stream!) { $0.leave(reader.reader!) }
         left([reader], at: clock.wall)
     }
 
@@ -329,7 +327,7 @@ public final class Simulation: @unchecked Sendable {
     /// At rest, a waiting reader has everything.
     private func checkReaders() {
         for reader in waiting {
-            let (id, position) = (reader.stream!.id, Int(reader.livePosition))
+            let (id, position) = (reader.stream!.id, Int(reader.reader!.position))
             let holds = order.observe(id, at: clock.wall) { store in
                 store.isPublished(id, from: position, bytes: [], closed: false) ? [store] : []
             }
@@ -338,71 +336,76 @@ public final class Simulation: @unchecked Sendable {
     }
 }
 
-extension Simulation: LiveSink {
-    public func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
-        if failure != nil { return }
+extension Simulation {
+    /// What is being told, once for all who are told it.
+    private func begins(_ news: Fanout) {
+        if news.number == lastNews { return }
+        lastNews = news.number
+        let publication = news.publication
         let (id, facts) = (publication.facts.id, ModelFacts(publication.facts))
-        let polls = polls.map { $0 as! SimulatedRequest }
-        let events = events.map { $0 as! SimulatedRequest }
-        let readers = polls + events
-        note(
-            "publication of stream \(id) to \(readers.map(\.number)): \(publication.from)…\(facts.tail), closed \(facts.closed), end \(publication.end.map { "\($0)" } ?? "no")"
-        )
-        if readers.isEmpty { return fail("a publication to nobody") }
-        if readers.contains(where: { reader in !waiting.contains { $0 === reader } }) {
-            return fail("a reader is woken that does not wait")
-        }
-        if let end = publication.end {
-            let read = order.read
-            let holds = order.observe(id, at: clock.wall) { store in
-                store.ended(id, at: clock.wall...clock.wall, read: read).filter { $0.1 == end }.map(\.0)
-            }
-            if !holds { return fail("readers of stream \(id) are told that it has ended, \(end), and it has not") }
-            left(readers, at: clock.wall)
-            return
-        }
-        if readers.contains(where: { $0.livePosition != publication.from }) {
-            return fail("a reader is woken elsewhere than where it waits")
-        }
+        note("publication of stream \(id): \(publication.from)…\(facts.tail), closed \(facts.closed)")
         if publication.from == publication.facts.tail, !facts.closed { return fail("readers are woken for nothing") }
-        let bytes = publication.slices.flatMap { Array($0.bytes) }
+        let bytes = news.isLarge ? nil : publication.slices.flatMap { Array($0.bytes) }
         let ends = publication.appendEnds.map { Int($0) }
         let holds = order.observe(id, at: clock.wall) { store in
             store.isPublished(id, from: Int(publication.from), facts: facts, appendEnds: ends, bytes: bytes) ? [store] : []
         }
-        if !holds { return fail("what is published of stream \(id) is not what it holds: \(facts), appends end at \(ends)") }
-        for reader in events { reader.livePosition = publication.facts.tail }
-        var gone = polls
-        if facts.closed {
-            for reader in events { stream.leave(reader) }
-            gone = readers
+        if !holds { fail("what is published of stream \(id) is not what it holds: \(facts), appends end at \(ends)") }
+    }
+
+    fileprivate func take(_ news: Fanout, _ request: SimulatedRequest, _ reader: StreamReader, _ stream: isolated StreamActor) {
+        if failure != nil { return }
+        begins(news)
+        let publication = news.publication
+        note("\(request.number) is told")
+        if !waiting.contains(where: { $0 === request }) { return fail("a reader is woken that does not wait") }
+        if reader.position != publication.from { return fail("a reader is woken elsewhere than where it waits") }
+        let id = publication.facts.id
+        if reader.kind == .follower {
+            reader.position = publication.facts.tail
+            if publication.facts.closed {
+                stream.leave(reader)
+                left([request], at: clock.wall)
+            }
+            order.change { $0.readersLeft(id, at: clock.wall) }
+            return
         }
-        left(gone, at: clock.wall)
+        left([request], at: clock.wall)
         order.change { $0.readersLeft(id, at: clock.wall) }
-        for reader in polls where dice.chance(50) && open.count < depth + 5 {
-            // As a connection does that is woken: it reads on, for the request that has waited.
-            let number = nextNumber()
-            let request = ReadRequest(start: .position(reader.livePosition), mode: .longPoll)
-            let command = ModelCommand(number: number, name: stream.name, action: .read(request), body: .none)
-            note("\(number) is woken and reads \(reader.livePosition)")
-            order.ask(command, at: reader.askedAt)
-            let again = SimulatedRequest(number, self)
-            open[number] = again
-            if let outcome = stream.read(request, again, 7) { answered(again, outcome, stream) }
+        if !dice.chance(50) || open.count >= depth + 5 { return }
+        // As a connection does that is woken: it reads on, for the request that has waited.
+        let number = nextNumber()
+        let read = ReadRequest(start: .position(reader.position), mode: .longPoll)
+        note("\(number) is woken and reads \(reader.position)")
+        order.ask(ModelCommand(number: number, name: stream.name, verb: .read(read), body: .none), at: request.askedAt)
+        let again = SimulatedRequest(number, self)
+        open[number] = again
+        let call = StreamCall(.read(read), of: stream.name, requester: again, tag: 7, reader: again.newReader(.read(read)))
+        if let outcome = stream.read(read, call) { answered(again, outcome, stream) }
+    }
+
+    fileprivate func end(_ refusal: Refusal, _ request: SimulatedRequest, _ stream: isolated StreamActor) {
+        if failure != nil { return }
+        note("\(request.number) is told that stream \(stream.id) has ended: \(refusal)")
+        if !waiting.contains(where: { $0 === request }) { return fail("a reader is woken that does not wait") }
+        let read = order.read
+        let holds = order.observe(stream.id, at: clock.wall) { store in
+            store.ended(stream.id, at: clock.wall...clock.wall, read: read).filter { $0.1 == refusal }.map(\.0)
         }
+        if !holds { return fail("readers of stream \(stream.id) are told that it has ended, \(refusal), and it has not") }
+        left([request], at: clock.wall)
     }
 }
 
 /// Whoever asks one command, and waits for what comes next if it is a live read.
 ///
 /// @unchecked Sendable: confined to the simulation's thread.
-final class SimulatedRequest: LiveReader, @unchecked Sendable {
+final class SimulatedRequest: Requester, ReaderOwner, @unchecked Sendable {
     let number: Int
     private unowned let simulation: Simulation
     let askedAt: Int64
     var stream: StreamActor?
-    var waiterIndex = -1
-    var livePosition: UInt64 = 0
+    private(set) var reader: StreamReader?
 
     init(_ number: Int, _ simulation: Simulation) {
         self.number = number
@@ -410,10 +413,24 @@ final class SimulatedRequest: LiveReader, @unchecked Sendable {
         askedAt = simulation.clock.wall
     }
 
+    func newReader(_ verb: StreamVerb) -> StreamReader? {
+        if case .read(let read) = verb, read.mode != .catchUp {
+            reader = StreamReader(read.mode == .longPoll ? .poll : .follower, of: self)
+        }
+        return reader
+    }
+
     func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32) {
         if tag != 7 { return simulation.fail("command \(number) is answered with another's tag") }
         simulation.answered(self, outcome, stream)
     }
+
+    func take(_ news: Fanout, _ reader: StreamReader, _ stream: isolated StreamActor) -> Int {
+        simulation.take(news, self, reader, stream)
+        return 0
+    }
+
+    func end(_ refusal: Refusal, _ reader: StreamReader, _ stream: isolated StreamActor) { simulation.end(refusal, self, stream) }
 }
 
 extension Refusal {

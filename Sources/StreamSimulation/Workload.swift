@@ -39,22 +39,22 @@ struct Workload {
             if stream == nil, dice.chance(70) { return create(number, name, store, now) }
             return append(number, name, stream)
         case 60..<84: return read(number, name, stream)
-        case 84..<91: return Made(command: ModelCommand(number: number, name: name, action: .metadata, body: .none), content: [])
-        default: return Made(command: ModelCommand(number: number, name: name, action: .delete, body: .none), content: [])
+        case 84..<91: return Made(command: ModelCommand(number: number, name: name, verb: .metadata, body: .none), content: [])
+        default: return Made(command: ModelCommand(number: number, name: name, verb: .delete, body: .none), content: [])
         }
     }
 
     func head(_ number: Int, _ name: [UInt8]) -> Made {
-        Made(command: ModelCommand(number: number, name: name, action: .metadata, body: .none), content: [])
+        Made(command: ModelCommand(number: number, name: name, verb: .metadata, body: .none), content: [])
     }
 
     func read(_ number: Int, _ name: [UInt8], from position: Int) -> Made {
         let request = ReadRequest(start: .position(UInt64(position)), mode: .catchUp)
-        return Made(command: ModelCommand(number: number, name: name, action: .read(request), body: .none), content: [])
+        return Made(command: ModelCommand(number: number, name: name, verb: .read(request), body: .none), content: [])
     }
 
     func delete(_ number: Int, _ name: [UInt8]) -> Made {
-        Made(command: ModelCommand(number: number, name: name, action: .delete, body: .none), content: [])
+        Made(command: ModelCommand(number: number, name: name, verb: .delete, body: .none), content: [])
     }
 
     // MARK: Kinds
@@ -86,7 +86,7 @@ struct Workload {
         let isJSON = type?.isJSON ?? fork.flatMap { store.stream(named: $0.source)?.isJSON } ?? false
         let (body, content) = dice.chance(40) ? (.none, []) : self.body(number, isJSON: isJSON)
         let request = CreateRequest(contentType: type, expiry: expiry, closed: dice.chance(8), fork: fork)
-        return Made(command: ModelCommand(number: number, name: name, action: .create(request), body: body), content: content)
+        return Made(command: ModelCommand(number: number, name: name, verb: .create(request), body: body), content: content)
     }
 
     private func fork(_ store: ModelStore) -> ForkRequest {
@@ -124,7 +124,7 @@ struct Workload {
         let request = AppendRequest(
             contentType: content.isEmpty ? nil : type, hasContent: !content.isEmpty, closes: closes, sequence: sequence,
             producer: producer)
-        return Made(command: ModelCommand(number: number, name: name, action: .append(request), body: body), content: content)
+        return Made(command: ModelCommand(number: number, name: name, verb: .append(request), body: body), content: content)
     }
 
     private func read(_ number: Int, _ name: [UInt8], _ stream: ModelStream?) -> Made {
@@ -136,7 +136,7 @@ struct Workload {
             }
         let mode: ReadRequest.Mode = dice.chance(55) ? .catchUp : dice.chance(60) ? .longPoll : .events
         let request = ReadRequest(start: start, mode: mode)
-        return Made(command: ModelCommand(number: number, name: name, action: .read(request), body: .none), content: [])
+        return Made(command: ModelCommand(number: number, name: name, verb: .read(request), body: .none), content: [])
     }
 
     private func position(in stream: ModelStream) -> Int {

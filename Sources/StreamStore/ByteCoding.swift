@@ -1,9 +1,17 @@
-// Little-endian integers and length-prefixed byte strings: the vocabulary of every on-disk form here.
+// Little-endian integers and length-prefixed byte strings: the vocabulary of every on-disk form here. Values that several of those forms have in
+// them are written and read in one way (`StoredValues.swift`).
 //
 // A reader never trusts its input: each `read` fails with `.truncated` when the bytes end early, and a count is checked against
 // what is left before anything is allocated.
 
-public struct ByteWriter {
+/// Where the bytes of an on-disk form go.
+protocol ByteOutput {
+    mutating func put<Value: FixedWidthInteger>(_ value: Value)
+    /// u32 count, then the bytes.
+    mutating func put(_ string: [UInt8])
+}
+
+public struct ByteWriter: ByteOutput {
     public private(set) var bytes: [UInt8] = []
 
     public init(reserving capacity: Int = 0) { bytes.reserveCapacity(capacity) }
@@ -12,7 +20,6 @@ public struct ByteWriter {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }
 
-    /// u32 count, then the bytes.
     public mutating func put(_ string: [UInt8]) {
         put(UInt32(string.count))
         bytes.append(contentsOf: string)

@@ -105,14 +105,13 @@ public enum JournalRecord {
     public static func metadataLength(_ body: RecordBody) -> Int {
         switch body {
         case .create(let record):
-            var length = 4 + record.name.count + 4 + record.configuration.contentType.bytes.count + 1 + 8 + 4 + 4 + 8 + 1 + 1
-            if case .at(_, let text) = record.configuration.expiry { length += text.count }
-            if let origin = record.origin { length += 8 + 4 + origin.source.count + 8 + 1 + 8 + 8 + 8 }
-            return length
+            let configuration = record.configuration
+            return 4 + record.name.count + 4 + configuration.contentType.bytes.count + StoredLength.of(configuration.expiry) + 4 + 8 + 1 + 1
+                + (record.origin.map(StoredLength.of) ?? 0)
         case .append(let record):
             var length = 8 + 8 + 1
             if let sequence = record.sequence { length += 4 + sequence.count }
-            if let producer = record.producer { length += 4 + producer.id.count + 16 }
+            if let producer = record.producer { length += StoredLength.of(producer) }
             return length
         case .delete: return 17
         case .renew: return 8
@@ -155,25 +154,13 @@ public enum JournalRecord {
             cursor.put(record.time)
             cursor.put(UInt8(record.closed ? 1 : 0))
             cursor.put(UInt8(record.origin == nil ? 0 : 1))
-            if let origin = record.origin {
-                cursor.put(origin.sourceID)
-                cursor.put(origin.source)
-                cursor.put(origin.offset)
-                cursor.put(UInt8(origin.offsetWasGiven ? 1 : 0))
-                cursor.put(origin.subOffset)
-                cursor.put(origin.position)
-                cursor.put(origin.lastCut)
-            }
+            if let origin = record.origin { cursor.put(origin) }
         case .append(let record):
             cursor.put(record.position)
             cursor.put(record.time)
             cursor.put(UInt8((record.closes ? 1 : 0) | (record.sequence != nil ? 2 : 0) | (record.producer != nil ? 4 : 0)))
             if let sequence = record.sequence { cursor.put(sequence) }
-            if let producer = record.producer {
-                cursor.put(producer.id)
-                cursor.put(producer.epoch)
-                cursor.put(producer.sequence)
-            }
+            if let producer = record.producer { cursor.put(producer) }
         case .delete(let record):
             cursor.put(record.time)
             cursor.put(UInt8(record.retains ? 1 : 0))
@@ -185,7 +172,7 @@ public enum JournalRecord {
         out.storeBytes(of: checksum.littleEndian, as: UInt32.self)
     }
 
-    private struct Cursor {
+    private struct Cursor: ByteOutput {
         var pointer: UnsafeMutableRawPointer
         init(_ pointer: UnsafeMutableRawPointer) { self.pointer = pointer }
 
@@ -198,12 +185,6 @@ public enum JournalRecord {
             put(UInt32(string.count))
             string.withUnsafeBytes { if let base = $0.baseAddress { pointer.copyMemory(from: base, byteCount: $0.count) } }
             pointer += string.count
-        }
-        mutating func put(_ expiry: Expiry) {
-            let form = storedForm(of: expiry)
-            put(form.kind)
-            put(form.value)
-            put(form.text)
         }
     }
 
@@ -244,11 +225,11 @@ public enum JournalRecord {
         case .create:
             let name = try reader.readString()
             let type = try reader.readString()
-            let expiry = try decodeExpiry(&reader)
+            let expiry = try reader.readExpiry()
             let chunkSize = try reader.read(UInt32.self)
             let time = try reader.read(Int64.self)
             let closed = try reader.read(UInt8.self) != 0
-            let origin = try reader.read(UInt8.self) == 0 ? nil : try decodeOrigin(&reader)
+            let origin = try reader.read(UInt8.self) == 0 ? nil : try reader.readOrigin()
             let configuration = StreamConfiguration(contentType: ContentType(type), expiry: expiry, chunkSize: chunkSize)
             return .create(CreateRecord(name: name, configuration: configuration, time: time, closed: closed, origin: origin))
         case .append:
@@ -256,11 +237,7 @@ public enum JournalRecord {
             let time = try reader.read(Int64.self)
             let flags = try reader.read(UInt8.self)
             let sequence = flags & 2 != 0 ? try reader.readString() : nil
-            var producer: ProducerStamp?
-            if flags & 4 != 0 {
-                let id = try reader.readString()
-                producer = ProducerStamp(id: id, epoch: try reader.read(UInt64.self), sequence: try reader.read(UInt64.self))
-            }
+            let producer = flags & 4 != 0 ? try reader.readProducer() : nil
             return .append(AppendRecord(position: position, time: time, closes: flags & 1 != 0, sequence: sequence, producer: producer))
         case .delete:
             let time = try reader.read(Int64.self)
@@ -270,34 +247,6 @@ public enum JournalRecord {
             let source = try reader.read(UInt64.self)
             return .delete(DeleteRecord(time: time, retains: retains, sourceID: source == 0 ? nil : source))
         case .renew: return .renew(until: try reader.read(Int64.self))
-        }
-    }
-
-    /// The form of an expiry in records and catalog entries; `decodeExpiry` reads it.
-    static func storedForm(of expiry: Expiry) -> (kind: UInt8, value: UInt64, text: [UInt8]) {
-        switch expiry {
-        case .never: (0, 0, [])
-        case .timeToLive(let seconds): (1, seconds, [])
-        case .at(let milliseconds, let text): (2, UInt64(bitPattern: milliseconds), text)
-        }
-    }
-
-    static func decodeOrigin(_ reader: inout ByteReader) throws(CodingFault) -> ForkOrigin {
-        ForkOrigin(
-            sourceID: try reader.read(), source: try reader.readString(), offset: try reader.read(),
-            offsetWasGiven: try reader.read(UInt8.self) != 0, subOffset: try reader.read(), position: try reader.read(),
-            lastCut: try reader.read())
-    }
-
-    static func decodeExpiry(_ reader: inout ByteReader) throws(CodingFault) -> Expiry {
-        let kind = try reader.read(UInt8.self)
-        let value = try reader.read(UInt64.self)
-        let text = try reader.readString()
-        switch kind {
-        case 0: return .never
-        case 1: return .timeToLive(seconds: value)
-        case 2: return .at(milliseconds: Int64(bitPattern: value), text: text)
-        default: throw .invalid("expiry kind \(kind)")
         }
     }
 }

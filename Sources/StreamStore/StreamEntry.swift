@@ -22,10 +22,7 @@ package enum StreamEntry {
         writer.put(image.id)
         writer.put(image.name)
         writer.put(image.configuration.contentType.bytes)
-        let expiry = JournalRecord.storedForm(of: image.configuration.expiry)
-        writer.put(expiry.kind)
-        writer.put(expiry.value)
-        writer.put(expiry.text)
+        writer.put(image.configuration.expiry)
         writer.put(image.configuration.chunkSize)
         writer.put(image.createdAt)
         writer.put(image.renewedUntil)
@@ -35,11 +32,7 @@ package enum StreamEntry {
         writer.put(
             UInt8((state.closed ? 1 : 0) | (state.closedBy != nil ? 2 : 0) | (state.lastSequence != nil ? 4 : 0))
                 | UInt8((image.isRetained ? 8 : 0) | (image.cutsAtStart ? 16 : 0)))
-        if let producer = state.closedBy {
-            writer.put(producer.id)
-            writer.put(producer.epoch)
-            writer.put(producer.sequence)
-        }
+        if let producer = state.closedBy { writer.put(producer) }
         if let sequence = state.lastSequence { writer.put(sequence) }
         writer.put(state.chunks.lastCut)
         writer.put(image.flushed)
@@ -48,15 +41,7 @@ package enum StreamEntry {
         writer.put(UInt32(cuts.count))
         for cut in cuts { writer.put(cut) }
         writer.put(UInt8((image.origin != nil ? 1 : 0) | (image.forks > 0 ? 2 : 0)))
-        if let origin = image.origin {
-            writer.put(origin.sourceID)
-            writer.put(origin.source)
-            writer.put(origin.offset)
-            writer.put(UInt8(origin.offsetWasGiven ? 1 : 0))
-            writer.put(origin.subOffset)
-            writer.put(origin.position)
-            writer.put(origin.lastCut)
-        }
+        if let origin = image.origin { writer.put(origin) }
         if image.forks > 0 { writer.put(image.forks) }
         writer.put(UInt32(state.tail - image.flushed))
         for slice in inline { writer.putRaw(slice.bytes) }
@@ -79,18 +64,14 @@ package enum StreamEntry {
         let id = try reader.read(UInt64.self)
         let name = try reader.readString()
         let contentType = ContentType(try reader.readString())
-        let expiry = try JournalRecord.decodeExpiry(&reader)
+        let expiry = try reader.readExpiry()
         let chunkSize = try reader.read(UInt32.self)
         let createdAt = try reader.read(Int64.self)
         let renewedUntil = try reader.read(Int64.self)
         let appliedLSN = try reader.read(UInt64.self)
         let tailPosition = try reader.read(UInt64.self)
         let flags = try reader.read(UInt8.self)
-        var closedBy: ProducerStamp?
-        if flags & 2 != 0 {
-            let producer = try reader.readString()
-            closedBy = ProducerStamp(id: producer, epoch: try reader.read(), sequence: try reader.read())
-        }
+        let closedBy = flags & 2 != 0 ? try reader.readProducer() : nil
         let lastSequence = flags & 4 != 0 ? try reader.readString() : nil
         let lastCut = try reader.read(UInt64.self)
         let flushed = try reader.read(UInt64.self)
@@ -114,7 +95,7 @@ package enum StreamEntry {
         }
         let forkFlags = try reader.read(UInt8.self)
         guard forkFlags < 4 else { throw .invalid("fork flags \(forkFlags)") }
-        let origin = forkFlags & 1 != 0 ? try JournalRecord.decodeOrigin(&reader) : nil
+        let origin = forkFlags & 1 != 0 ? try reader.readOrigin() : nil
         let forks = forkFlags & 2 != 0 ? try reader.read(UInt64.self) : 0
         let inline = try reader.readRaw(Int(try reader.read(UInt32.self)))
         guard flushed + UInt64(inline.count) == tailPosition else { throw .invalid("the entry's bytes do not reach the tail") }

@@ -37,7 +37,7 @@ import Testing
     static func expectClosed(_ peer: Peer, sourceLocation: SourceLocation = #_sourceLocation) {
         peer.receiveAll()
         #expect(peer.connection.phase == .closed && peer.ended, sourceLocation: sourceLocation)
-        #expect(peer.connection.waiterIndex == -1, "still among a stream's readers", sourceLocation: sourceLocation)
+        #expect(!peer.isWaiting, "still among a stream's readers", sourceLocation: sourceLocation)
         if peer.bench.core.connectionCount == 0 { #expect(peer.bench.core.peers.held == 0, sourceLocation: sourceLocation) }
     }
 
@@ -607,7 +607,7 @@ import Testing
         #expect(peer.connection.phase == .closed)
         bench.journalLane.release()
         bench.settle()
-        try #require(peer.connection.waiterIndex == -1)
+        #expect(!peer.isWaiting)
     }
 
     // MARK: polling
@@ -615,7 +615,7 @@ import Testing
     static func polling(_ change: (inout ServerLimits) -> Void = { _ in }) throws -> (ServerBench, Peer) {
         let (bench, peer) = try peer(change)
         peer.say(poll)
-        #expect(peer.connection.phase == .polling && peer.answers().isEmpty && peer.connection.waiterIndex == 0)
+        #expect(peer.connection.phase == .polling && peer.answers().isEmpty && peer.isWaiting)
         return (bench, peer)
     }
 
@@ -632,7 +632,7 @@ import Testing
             #expect(answer.fields["stream-up-to-date"] == "true" && answer.fields["stream-cursor"] != nil)
             #expect(answer.fields["cache-control"] == (reader === peer ? "no-store" : ResponderCache.short))
             #expect((answer.fields["etag"] == nil) == (reader === peer))
-            #expect(reader.connection.waiterIndex == -1)
+            #expect(!reader.isWaiting)
             Self.expectIdle(reader)
         }
     }
@@ -647,7 +647,7 @@ import Testing
         let answer = try #require(peer.answers().first)
         #expect(
             answer.status == 204 && answer.fields["stream-next-offset"] == Self.token(5) && answer.fields["stream-up-to-date"] == "true")
-        #expect(answer.fields["stream-cursor"] != nil && peer.connection.waiterIndex == -1)
+        #expect(answer.fields["stream-cursor"] != nil && !peer.isWaiting)
         Self.expectIdle(peer)
     }
 
@@ -693,7 +693,7 @@ import Testing
             let (bench, peer) = try Self.polling()
             if breaks { peer.close() } else { peer.endSending() }
             bench.settle()
-            #expect(peer.connection.phase == .closed && peer.connection.waiterIndex == -1)
+            #expect(peer.connection.phase == .closed && !peer.isWaiting)
             try bench.append("s", Array("!".utf8))
         }
     }
@@ -701,7 +701,7 @@ import Testing
     @Test func pollingDrains() throws {
         let (bench, peer) = try Self.polling()
         bench.core.drain()
-        #expect(peer.answers().map(\.status) == [204] && peer.ended && peer.connection.waiterIndex == -1)
+        #expect(peer.answers().map(\.status) == [204] && peer.ended && !peer.isWaiting)
     }
 
     // MARK: streaming
@@ -788,7 +788,7 @@ import Testing
 
     static func expectLingering(_ peer: Peer, sourceLocation: SourceLocation = #_sourceLocation) {
         peer.receiveAll()
-        #expect(peer.connection.phase == .lingering && peer.ended && peer.connection.waiterIndex == -1, sourceLocation: sourceLocation)
+        #expect(peer.connection.phase == .lingering && peer.ended && !peer.isWaiting, sourceLocation: sourceLocation)
         peer.close()
         peer.bench.settle()
         #expect(peer.connection.phase == .closed, sourceLocation: sourceLocation)
@@ -842,7 +842,7 @@ import Testing
             let (bench, peer) = try Self.streaming()
             if breaks { peer.close() } else { peer.endSending() }
             bench.settle()
-            #expect(peer.connection.phase == .closed && peer.connection.waiterIndex == -1)
+            #expect(peer.connection.phase == .closed && !peer.isWaiting)
             try bench.append("s", Array("!".utf8))
         }
     }
@@ -869,7 +869,7 @@ import Testing
         let events = try Self.streamed(peer)
         #expect(Array(events.filter { $0.kind == "data" }.flatMap(\.data)) == all)
         #expect(Self.summary(events.suffix(1)) == ["@900001 up cursor"])
-        #expect(peer.connection.waiterIndex == 0 && peer.connection.phase == .streaming)
+        #expect(peer.isWaiting && peer.connection.phase == .streaming)
     }
 
     // MARK: sending
@@ -1001,6 +1001,6 @@ import Testing
             return peer
         }
         bench.core.closeAll()
-        #expect(bench.core.connectionCount == 0 && peers.allSatisfy { $0.connection.phase == .closed && $0.connection.waiterIndex == -1 })
+        #expect(bench.core.connectionCount == 0 && peers.allSatisfy { $0.connection.phase == .closed && !$0.isWaiting })
     }
 }

@@ -503,7 +503,7 @@ private final class DiceRun {
         if core.handshakes.count != 0 { fail("\(core.handshakes.count) handshakes are left") }
         if core.liveReaders != 0 { fail("\(core.liveReaders) live readers are left") }
         for stream in bench.registry.loaded {
-            let readers = bench.loop.isolated(stream) { $0.readerCount }
+            let readers = bench.loop.isolated(stream) { $0.readers.count }
             if readers != 0 { fail("a stream counts \(readers) readers that have gone") }
         }
         if bench.context.bytesPrepared > jsonSent {
@@ -513,7 +513,6 @@ private final class DiceRun {
 
     /// The parts of a server hold each other until it ends.
     func end() {
-        bench.context.sink = nil
         bench.registry.abandon()
         for _ in 0..<20 {
             while bench.workers.heldCount > 0 { bench.workers.release(at: 0) }

@@ -11,6 +11,7 @@ import StreamSimulation
 import Testing
 
 @testable import Server
+@testable import StreamActors
 
 @Suite("Passes over live readers")
 struct LiveFanoutTests {
@@ -137,7 +138,7 @@ struct LiveFanoutTests {
             bench.settle()
             for reader in readers { try reader.check(content) }
         }
-        #expect(bench.core.fanouts.isEmpty, "seed \(seed)")
+        #expect(bench.context.fanouts.isEmpty, "seed \(seed)")
         for reader in readers {
             #expect(reader.position == content.utf8.count && reader.isClosed == closes, "seed \(seed), poll \(reader.isPoll)")
         }
@@ -168,7 +169,7 @@ struct LiveFanoutTests {
         for reader in readers { _ = reader.text }
         try bench.append("s", Array("a".utf8))
         // A settle is twelve turns of at most four readers and an unfinished send's budget.
-        #expect(bench.core.fanouts.count <= 1)
+        #expect(bench.context.fanouts.count <= 1)
         for letter in "bcdefg" { try bench.append("s", Array(String(letter).utf8)) }
         for _ in 0..<4 { bench.settle() }
         for reader in readers {

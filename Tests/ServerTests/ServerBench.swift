@@ -119,7 +119,6 @@ final class ServerBench {
             dispatcher: workers, responder: responder, router: router, isTrustedProxy: Settings(mode: .dev).trustedProxies.contains,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             logsAccess: false)
-        context.sink = core
         loop.atEndOfTurn { [unowned core] in core.endTurn() }
     }
 
@@ -190,6 +189,12 @@ final class Peer {
     }
 
     deinit { close() }
+
+    /// Whether it is a live reader that waits at the tail.
+    var isWaiting: Bool {
+        guard let reader = connection.reader, let stream = connection.stream else { return false }
+        return bench.loop.isolated(stream) { $0.isWaiting(reader) }
+    }
 
     static func head(_ method: String, _ target: String, _ fields: [String] = []) -> String {
         "\(method) /v1/stream/\(target) HTTP/1.1\r\nHost: a\r\n" + fields.map { $0 + "\r\n" }.joined() + "\r\n"

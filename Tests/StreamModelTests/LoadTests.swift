@@ -172,13 +172,13 @@ import Testing
             if number % 100 == 0 { script.run() }
         }
         script.run()
-        let reader = Asker()
-        let followed = try #require(script.read("s7", at: 0, .catchUp, reader).stream)
-        script.server.loop.isolated(followed) { $0.attach(reader) }
+        let followed = try #require(script.read("s7").stream)
+        let reader = StreamReader(.follower, of: Asker())
+        script.server.loop.isolated(followed) { $0.fallBehind(reader) }
         script.pass(seconds: 8)
         #expect(script.server.registry.loadedCount <= 20 + 1)
         #expect(script.read("s7").stream === followed)
-        script.server.loop.isolated(followed) { $0.detach(reader) }
+        script.server.loop.isolated(followed) { $0.leave(reader) }
         script.run()
         #expect(bytes(script.read("s1234")) == "x" || script.read("s1234").said == "")
     }
@@ -188,12 +188,12 @@ import Testing
         let script = try Script { $0.store.checkpointMilliseconds = 1_000 }
         script.create("a", "text", expiry: .timeToLive(seconds: 3))
         script.run()
-        let reader = Asker()
-        let stream = try #require(script.read("a", at: 0, .catchUp, reader).stream)
-        script.server.loop.isolated(stream) { $0.attach(reader) }
+        let stream = try #require(script.read("a").stream)
+        let reader = StreamReader(.follower, of: Asker())
+        script.server.loop.isolated(stream) { $0.fallBehind(reader) }
         script.pass(seconds: 20)
         #expect(script.head("a").said == "there 4")
-        script.server.loop.isolated(stream) { $0.detach(reader) }
+        script.server.loop.isolated(stream) { $0.leave(reader) }
         script.pass(seconds: 2)
         #expect(script.head("a").said == "there 4")
         script.pass(seconds: 3)

@@ -71,7 +71,7 @@ import Testing
         script.run()
         #expect(reader.said == "waiting 4")
         script.pass(seconds: 1.6)
-        script.server.loop.isolated(reader.stream!) { $0.leave(reader) }
+        script.server.loop.isolated(reader.stream!) { $0.leave(reader.reader!) }
         script.pass(seconds: 19.9)
         #expect(script.catalog.entries.count == 1)
         script.pass(seconds: 0.1)
@@ -151,10 +151,10 @@ import Testing
         script.append("a", "text", writer)
         script.run()
         #expect(first.said == "waiting 0" && second.said == "waiting 4")
-        #expect(script.publications == ["0 4 to 1"])
+        #expect(first.told == ["0 4"] && second.told.isEmpty)
         script.append("a", "more")
         script.run()
-        #expect(script.publications == ["0 4 to 1", "4 8 to 2"])
+        #expect(first.told == ["0 4", "4 8"] && second.told == ["4 8"])
     }
 
     // MARK: Forks

@@ -10,13 +10,14 @@ import Testing
 /// Whoever asks one command.
 ///
 /// @unchecked Sendable: confined to the test's thread.
-final class Asker: LiveReader, @unchecked Sendable {
+final class Asker: Requester, ReaderOwner, @unchecked Sendable {
     private(set) var outcome: Outcome?
     /// Called when the answer comes, before the call that brings it returns.
     var then: () -> Void = {}
-    var waiterIndex = -1
-    var livePosition: UInt64 = 0
+    private(set) var reader: StreamReader?
     private(set) var stream: StreamActor?
+    /// What it was told: from where, to where.
+    private(set) var told: [String] = []
 
     func answer(_ outcome: Outcome, from stream: StreamActor?, tag: UInt32) {
         #expect(self.outcome == nil, "answered once")
@@ -24,6 +25,27 @@ final class Asker: LiveReader, @unchecked Sendable {
         self.stream = stream
         then()
     }
+
+    /// Whether it waits for what comes next.
+    var isWaiting: Bool {
+        guard let stream, let reader else { return false }
+        return stream.context.loop.isolated(stream) { $0.isWaiting(reader) }
+    }
+
+    func newReader(_ verb: StreamVerb) -> StreamReader? {
+        if case .read(let read) = verb, read.mode != .catchUp {
+            reader = StreamReader(read.mode == .longPoll ? .poll : .follower, of: self)
+        }
+        return reader
+    }
+
+    func take(_ news: Fanout, _ reader: StreamReader, _ stream: isolated StreamActor) -> Int {
+        told.append("\(news.publication.from) \(news.publication.facts.tail)")
+        if reader.kind == .follower { reader.position = news.publication.facts.tail }
+        return 0
+    }
+
+    func end(_ refusal: Refusal, _ reader: StreamReader, _ stream: isolated StreamActor) { told.append("\(refusal)") }
 
     /// In a few words; "" when there is no answer yet.
     var said: String {
@@ -41,14 +63,12 @@ final class Asker: LiveReader, @unchecked Sendable {
 }
 
 /// @unchecked Sendable: confined to the test's thread.
-final class Script: LiveSink, @unchecked Sendable {
+final class Script: @unchecked Sendable {
     let clock = VirtualClock()
     let limits: SimulatedLimits
     private(set) var disk = SimulatedDisk()
     private(set) var catalog: SimulatedCatalog
     private(set) var server: SimulatedServer!
-    /// Publications: from where, to where, how many readers.
-    private(set) var publications: [String] = []
 
     /// `alignment`: of journal files.
     init(alignment: Int = 8, _ change: (inout SimulatedLimits) -> Void = { _ in }) throws {
@@ -69,7 +89,6 @@ final class Script: LiveSink, @unchecked Sendable {
 
     private func start() throws {
         server = try SimulatedServer(disk: disk, catalog: catalog, clock: clock, limits: limits)
-        server.context.sink = self
     }
 
     /// The process ends, and another one starts on what is left. It may end in its turn: after so many calls that change something.
@@ -83,10 +102,10 @@ final class Script: LiveSink, @unchecked Sendable {
     }
 
     @discardableResult
-    func ask(_ name: String, _ action: StreamCommand.Action, _ content: String = "", _ asker: Asker = Asker()) -> Asker {
-        let command = StreamCommand(name: Array(name.utf8), action: action)
+    func ask(_ name: String, _ verb: StreamVerb, _ content: String = "", _ asker: Asker = Asker()) -> Asker {
         let body: Content = content.isEmpty ? .none : .owned(OwnedBytes(copying: Array(content.utf8)))
-        if let done = server.registry.execute(command, body, asker, 0) { asker.answer(done.outcome, from: done.stream, tag: 0) }
+        let call = StreamCall(verb, of: Array(name.utf8), content: body, requester: asker, tag: 0, reader: asker.newReader(verb))
+        if let done = server.registry.execute(call) { asker.answer(done.outcome, from: done.stream, tag: 0) }
         return asker
     }
 
@@ -156,9 +175,5 @@ final class Script: LiveSink, @unchecked Sendable {
     func passAtOnce(milliseconds: Int64) {
         clock.advance(milliseconds)
         server.loop.runTurn(waiting: false)
-    }
-
-    func publish(_ publication: Publication, polls: [any LiveReader], events: [any LiveReader], stream: isolated StreamActor) {
-        publications.append("\(publication.from) \(publication.facts.tail) to \(polls.count + events.count)")
     }
 }
