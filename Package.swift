@@ -11,6 +11,7 @@ let unchecked: [SwiftSetting] = strict + [.unsafeFlags(["-enforce-exclusivity=un
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heaps = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -37,7 +38,7 @@ let package = Package(
 
         // The server, from the bottom up; each depends only on what stands above it here.
         .target(name: "SystemCalls", dependencies: ["CLinux", system], swiftSettings: strict),
-        .target(name: "Reactor", dependencies: ["CLinux", "SystemCalls", system], swiftSettings: strict),
+        .target(name: "Reactor", dependencies: ["CLinux", "SystemCalls", system, heaps], swiftSettings: strict),
         .target(name: "HTTPWire", swiftSettings: unchecked),
         .target(name: "TransportSecurity", dependencies: ["SystemCalls", "COpenSSL", system], swiftSettings: strict),
         .target(name: "HTTP2Session", dependencies: ["HTTPWire", "CNGHTTP2"], swiftSettings: strict),

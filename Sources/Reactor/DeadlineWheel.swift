@@ -16,8 +16,8 @@ public final class DeadlineWheel {
     public static let horizonMilliseconds: Int64 = 60_000
 
     private var slots: [[UInt64]]
-    private var cursor: Int64
-    private var count = 0
+    @exclusivity(unchecked) private var cursor: Int64
+    @exclusivity(unchecked) private var count = 0
 
     public init(now: Int64) {
         slots = Array(repeating: [], count: Self.slotCount)

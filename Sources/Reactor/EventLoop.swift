@@ -48,22 +48,22 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private let epoll: Descriptor
     private let wakeDescriptor: Descriptor
     private let mailbox = Mutex(Mail())
-    private var thread: pthread_t?
+    @exclusivity(unchecked) private var thread: pthread_t?
     private var registrations: [Registration] = []
     private let timers = TimerQueue()
     private var endOfTurn: [() -> Void] = []
-    private var stopping = false
+    @exclusivity(unchecked) private var stopping = false
     private let clocks: Clocks
     private var events: UnsafeMutablePointer<epoll_event>
     private static let eventsPerTurn: Int32 = 256
     private static let wakeToken = UInt64.max
 
     /// Monotonic milliseconds, read once a turn.
-    public private(set) var now: Int64
+    @exclusivity(unchecked) public private(set) var now: Int64
     /// Wall-clock milliseconds since 1970, read once a turn.
-    public private(set) var wallNow: Int64
+    @exclusivity(unchecked) public private(set) var wallNow: Int64
     /// Counts the turns; two events with the same number happened in the same turn.
-    public private(set) var turn: UInt64 = 0
+    @exclusivity(unchecked) public private(set) var turn: UInt64 = 0
 
     public init(clocks: Clocks = .system) throws(Errno) {
         self.clocks = clocks
@@ -175,12 +175,9 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     // MARK: Timers and hooks (loop thread only)
 
     /// Calls `action` once, `milliseconds` from now or later.
-    @discardableResult
-    public func schedule(after milliseconds: Int64, _ action: @escaping () -> Void) -> TimerQueue.Token {
+    public func schedule(after milliseconds: Int64, _ action: @escaping () -> Void) {
         timers.add(at: now + max(0, milliseconds), action)
     }
-
-    public func cancel(_ token: TimerQueue.Token) { timers.cancel(token) }
 
     /// Runs `hook` at the end of every turn, after all that was ready has been handled.
     public func atEndOfTurn(_ hook: @escaping () -> Void) { endOfTurn.append(hook) }
@@ -219,13 +216,18 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
                 continue
             }
             let descriptor = Int(UInt32(truncatingIfNeeded: token))
-            guard descriptor < registrations.count, registrations[descriptor].generation == UInt32(token >> 32),
-                let handler = registrations[descriptor].handler
-            else { continue }
+            guard let handler = handler(of: descriptor, UInt32(token >> 32)) else { continue }
             handler.ready(Readiness(rawValue: flags))
         }
         timers.fire(now: now)
         for hook in endOfTurn { hook() }
+    }
+
+    /// Whom an event is for; nil: its descriptor has gone, or is another's.
+    private func handler(of descriptor: Int, _ generation: UInt32) -> (any ReadinessHandler)? {
+        guard descriptor < registrations.count else { return nil }
+        let registration = registrations[descriptor]
+        return registration.generation == generation ? registration.handler : nil
     }
 
     public func stop() {

@@ -1,66 +1,41 @@
-// The loop's few timers: a binary heap of deadlines (monotonic milliseconds). Connections do not use it; their deadlines live in a
-// `DeadlineWheel`, eight bytes each.
+// The loop's few timers by their deadlines (monotonic milliseconds). Connections do not use it; their deadlines live in a `DeadlineWheel`, eight
+// bytes each. A timer is not taken back: whoever sets one looks, when it fires, whether it still means something.
+
+import HeapModule
 
 public final class TimerQueue {
-    public struct Token: Hashable, Sendable { let number: UInt64 }
-
-    private struct Entry {
+    private struct Entry: Comparable {
         let deadline: Int64
         let number: UInt64
         let action: () -> Void
-        func isBefore(_ other: Entry) -> Bool { (deadline, number) < (other.deadline, other.number) }
+
+        static func < (one: Entry, other: Entry) -> Bool { (one.deadline, one.number) < (other.deadline, other.number) }
+        static func == (one: Entry, other: Entry) -> Bool { one.number == other.number }
     }
 
-    private var heap: [Entry] = []
+    private var heap = Heap<Entry>()
     private var lastNumber: UInt64 = 0
+    @exclusivity(unchecked) private var earliest = Int64.max
 
     public init() {}
 
     /// The earliest deadline.
-    public var next: Int64? { heap.first?.deadline }
+    public var next: Int64? { earliest == .max ? nil : earliest }
 
-    public func add(at deadline: Int64, _ action: @escaping () -> Void) -> Token {
+    public func add(at deadline: Int64, _ action: @escaping () -> Void) {
         lastNumber += 1
-        heap.append(Entry(deadline: deadline, number: lastNumber, action: action))
-        var child = heap.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            if !heap[child].isBefore(heap[parent]) { break }
-            heap.swapAt(child, parent)
-            child = parent
-        }
-        return Token(number: lastNumber)
-    }
-
-    /// Linear in the number of timers, of which there are a handful.
-    public func cancel(_ token: Token) {
-        let remaining = heap.filter { $0.number != token.number }
-        guard remaining.count < heap.count else { return }
-        heap = remaining.sorted { $0.isBefore($1) }
+        heap.insert(Entry(deadline: deadline, number: lastNumber, action: action))
+        earliest = min(earliest, deadline)
     }
 
     /// Runs what is due, in order; actions may add timers, which run in a later call even if due.
     public func fire(now: Int64) {
+        if earliest > now { return }
         let limit = lastNumber
-        while let first = heap.first, first.deadline <= now, first.number <= limit {
-            removeFirst()
+        while let first = heap.min, first.deadline <= now, first.number <= limit {
+            heap.removeMin()
             first.action()
         }
-    }
-
-    private func removeFirst() {
-        let last = heap.removeLast()
-        if heap.isEmpty { return }
-        heap[0] = last
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && heap[child].isBefore(heap[least]) {
-                least = child
-            }
-            if least == parent { return }
-            heap.swapAt(least, parent)
-            parent = least
-        }
+        earliest = heap.min?.deadline ?? .max
     }
 }

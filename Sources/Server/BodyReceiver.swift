@@ -104,6 +104,12 @@ struct BodyReceiver {
         return UnsafeMutableRawBufferPointer(start: block.base + block.count, count: min(remaining, block.capacity - block.count))
     }
 
+    /// Little is still to come.
+    var isNearlyComplete: Bool {
+        if case .length(let remaining) = state { return remaining <= Self.directBytes / 4 }
+        return false
+    }
+
     /// `count` bytes have been read into `directTarget`.
     mutating func tookDirectly(_ count: Int) -> Progress {
         guard case .length(let remaining) = state, let block else { return .more }

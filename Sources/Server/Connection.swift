@@ -30,19 +30,20 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     /// It answers every request with its https URL.
     private let redirects: Bool
     /// It waits in the server's list for its share of a turn.
-    private var sendsLater = false
+    @exclusivity(unchecked) private var sendsLater = false
     private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
-    private var headHasBegun = false
-    private var input: OwnedBytes?
+    @exclusivity(unchecked) private var headHasBegun = false
+    @exclusivity(unchecked) private var input: OwnedBytes?
     private var inputHeld: PeerCharge
-    private var interest: Readiness = [.readable]
-    private var processing = false
+    @exclusivity(unchecked) private var interest: Readiness = [.readable]
+    @exclusivity(unchecked) private var processing = false
     /// Requests that are here wait for the next turn.
-    private var isPostponed = false
-    var readsLater = false
+    @exclusivity(unchecked) private var isPostponed = false
+    @exclusivity(unchecked) var readsLater = false
+    @exclusivity(unchecked) var isPutOff = false
 
-    private var entered = Int64.max
+    @exclusivity(unchecked) private var entered = Int64.max
 
     init(
         descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
@@ -98,6 +99,9 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     private func phaseIsOver(_ now: Int64) {
         switch phase {
+        case .head where isPostponed || readsLater:
+            // It waits for us.
+            endPhase(at: now + server.limits.idleMilliseconds)
         case .head:
             if !headHasBegun {
                 close()
@@ -122,6 +126,8 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         if readiness.contains(.writable) { continueSending() }
         if phase != .closed, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { receive() }
     }
+
+    var isWaitingForShare: Bool { isPutOff || readsLater }
 
     private func setInterest(_ wanted: Readiness) {
         if wanted == interest || phase == .closed { return }
@@ -150,29 +156,32 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         }
     }
 
-    /// - Parameter isItsTurn: among those that were put off.
-    private func receive(isItsTurn: Bool = false) {
-        receiveOnce(isItsTurn)
+    /// - Parameter limit: of a body's bytes, for one whose turn it is among those that were put off; nil: its socket has told of something.
+    private func receive(_ limit: Int? = nil) {
+        receiveOnce(limit)
         if tls != nil, phase != .closed, interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
     }
 
     /// Bytes were here of which the socket does not tell.
     func resumeReading() {
-        if phase != .closed, interest.contains(.readable) { receive(isItsTurn: true) }
+        if phase != .closed, interest.contains(.readable) { receive() }
     }
 
-    private func receiveOnce(_ isItsTurn: Bool) {
+    func resumeReceiving(_ limit: Int) {
+        if phase != .closed, interest.contains(.readable) { receive(limit) }
+    }
+
+    private func receiveOnce(_ limit: Int?) {
         if phase == .body, input == nil {
-            // Those who have been put off come first.
-            if readsLater { return }
-            if server.receiveBytesLeft <= 0 || server.hasUnread && !isItsTurn {
-                server.readLater(self)
+            if isPutOff { return }
+            // Those who have been put off come first, but for what is little.
+            if limit == nil, server.receiveBytesLeft <= 0 || server.hasReceivers, !(request?.body.isNearlyComplete ?? true) {
+                server.putOff(self)
                 return
             }
             if let target = request?.body.directTarget() {
-                switch channel.receive(
-                    into: UnsafeMutableRawBufferPointer(rebasing: target[..<min(target.count, server.limits.receiveBudget)]))
-                {
+                let count = min(target.count, limit ?? server.limits.receiveBudget)
+                switch channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: target[..<count])) {
                 case .bytes(let count):
                     server.receiveBytesLeft -= count
                     tookBody(count)
@@ -217,7 +226,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
             if isPostponed { updateInterest() } else { resume() }
             return
         }
-        let consumed = process(bytes)
+        let consumed = process(bytes, newShare)
         if phase != .closed, consumed < bytes.count {
             input = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[consumed...]))
             if chargeInput() { updateInterest() }
@@ -231,10 +240,13 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         return false
     }
 
+    /// Requests that it may begin now, as its socket or an answer that has gone lets it go on.
+    private var newShare: Int { server.requestsAreSpent ? 1 : server.limits.pipelineBudget }
+
     /// Goes on with kept bytes.
-    private func resume() {
+    private func resume(_ share: Int? = nil) {
         guard let kept = input, !processing else { return }
-        let consumed = process(UnsafeMutableRawBufferPointer(start: kept.base, count: kept.count))
+        let consumed = process(UnsafeMutableRawBufferPointer(start: kept.base, count: kept.count), share ?? newShare)
         if phase == .closed { return }
         if consumed == kept.count {
             input = nil
@@ -247,19 +259,16 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Parses and executes what is there, as far as answers come at once. Returns how many bytes were used.
-    private func process(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+    private func process(_ bytes: UnsafeMutableRawBufferPointer, _ requests: Int) -> Int {
         processing = true
         defer { processing = false }
         var position = 0
-        var requests = 0
+        var left = requests
         while position < bytes.count {
             let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[position...])
             switch phase {
             case .head:
-                let limits = server.limits
-                if requests >= (server.requestsAreSpent ? limits.pipelineBudgetBeyond : limits.pipelineBudget)
-                    || !share.mayBegin(in: server.loop.turn, limits.requestsPerAddress)
-                {
+                if left <= 0 || !share.mayBegin(in: server.loop.turn, server.limits.requestsPerAddress) {
                     isPostponed = true
                     server.postpone(self)
                     return position
@@ -285,7 +294,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
                     let headBytes = UnsafeRawBufferPointer(rebasing: rest[..<length])
                     try server.requestHead.parse(headBytes, limits: server.limits.wire)
                     position += length
-                    requests += 1
+                    left -= 1
                     let head = server.requestHead
                     if redirects {
                         redirect(headBytes)
@@ -467,9 +476,9 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Goes on after the pipeline's budget was spent.
-    func resumePostponed() {
+    func resumePostponed(_ share: Int) {
         isPostponed = false
-        if phase == .head { resume() }
+        if phase == .head { resume(share) }
     }
 
     func eventsEnded() { linger() }

@@ -222,6 +222,12 @@ extension Exchange {
     func bodyIsDue(_ now: Int64) {
         guard let request else { return }
         let limits = server.limits
+        if isWaitingForShare {
+            // Its bytes may be here already.
+            request.lastByteAt = now
+            request.rateSince = now
+            request.receivedBefore = request.body.received
+        }
         if now - request.lastByteAt >= limits.bodyMilliseconds {
             refuse(Problem(408, "No byte of the request's body has come for \(limits.bodyMilliseconds / 1000) s."), keepAlive: false)
             return

@@ -37,6 +37,8 @@ protocol Exchange: ExchangeState, Requester, ReaderOwner {
     func transmitContinue()
     func updateDeadline()
     func updateInterest()
+    /// Its connection may have received more than it has had a turn for.
+    var isWaitingForShare: Bool { get }
     func close()
 }
 

@@ -20,39 +20,39 @@ class ExchangeState: @unchecked Sendable {
     /// The address that its connection comes from.
     final let share: PeerShare
     /// Of its request: the address that a trusted proxy names, or the same. `setClient` changes it.
-    fileprivate(set) final var client: PeerShare
-    final var request: PendingRequest?
-    final var queue: SendQueue?
+    @exclusivity(unchecked) fileprivate(set) final var client: PeerShare
+    @exclusivity(unchecked) final var request: PendingRequest?
+    @exclusivity(unchecked) final var queue: SendQueue?
     /// Of a live read: who waits, and where.
-    final var reader: StreamReader?
-    final var stream: StreamActor?
+    @exclusivity(unchecked) final var reader: StreamReader?
+    @exclusivity(unchecked) final var stream: StreamActor?
     /// The cursor of a live request whose `request` has gone; `.max`: it had none.
-    final var liveCursor = UInt64.max
+    @exclusivity(unchecked) final var liveCursor = UInt64.max
     /// That request began at `offset=now`.
-    final var liveFromNow = false
-    final var liveTellsStrictTransport = false
+    @exclusivity(unchecked) final var liveFromNow = false
+    @exclusivity(unchecked) final var liveTellsStrictTransport = false
     /// When the phase ends by itself (monotonic ms).
-    final var phaseEnd = Int64.max
+    @exclusivity(unchecked) final var phaseEnd = Int64.max
     /// A peer that does not take enough is cut off.
-    final var floor = PeerFloor()
+    @exclusivity(unchecked) final var floor = PeerFloor()
     /// Counts requests, so that an answer to an abandoned one is recognised.
-    final var tag: UInt32 = 0
-    final var phase = Phase.head {
+    @exclusivity(unchecked) final var tag: UInt32 = 0
+    @exclusivity(unchecked) final var phase = Phase.head {
         didSet { if phase.isLive != oldValue.isLive { server.liveReaders += phase.isLive ? 1 : -1 } }
     }
     /// Of a reader of events that has to catch up by reading.
-    final var behind: EventsBehind?
+    @exclusivity(unchecked) final var behind: EventsBehind?
     /// Of a reader of events: when it gets a heartbeat, unless something is sent before.
-    final var quietUntil = Int64.max
+    @exclusivity(unchecked) final var quietUntil = Int64.max
     /// The last control event said that it has all there is.
-    final var isToldUpToDate = false
+    @exclusivity(unchecked) final var isToldUpToDate = false
     /// It waits in the server's list for its next piece of events.
-    final var isPumping = false
+    @exclusivity(unchecked) final var isPumping = false
     /// Its event stream ends when the event under way has ended.
-    final var endsAfterEvent = false
-    final var peerEnded = false
-    final var closesAfterSending = false
-    final var warming = false
+    @exclusivity(unchecked) final var endsAfterEvent = false
+    @exclusivity(unchecked) final var peerEnded = false
+    @exclusivity(unchecked) final var closesAfterSending = false
+    @exclusivity(unchecked) final var warming = false
 
     init(server: ServerCore, share: PeerShare) {
         self.server = server

@@ -33,23 +33,25 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
     private var unsent: ByteSlice?
     /// Received, and not given to the session yet: there were too many requests in this turn. Nothing is received meanwhile.
     private var input: ByteSlice?
+    private var cuts = FrameCuts()
     /// It stands in the server's list of those that have to go on with it.
-    private var isPostponed = false
-    private var interest: Readiness = [.readable]
-    private var isClosed = false
+    @exclusivity(unchecked) private var isPostponed = false
+    @exclusivity(unchecked) private var interest: Readiness = [.readable]
+    @exclusivity(unchecked) private var isClosed = false
     /// It stands in the server's list of those that are flushed at the end of the turn.
-    private var isFlushing = false
+    @exclusivity(unchecked) private var isFlushing = false
     /// When it closes because nothing is asked of it; `.max` while streams are open.
-    private var idleUntil: Int64
-    private var floor = PeerFloor()
+    @exclusivity(unchecked) private var idleUntil: Int64
+    @exclusivity(unchecked) private var floor = PeerFloor()
     /// When the socket last took all that it was given, or a floor's worth of what it had left (monotonic ms).
-    fileprivate private(set) var lastProgress: Int64 = 0
-    private var drainEnds = Int64.max
+    @exclusivity(unchecked) fileprivate private(set) var lastProgress: Int64 = 0
+    @exclusivity(unchecked) private var drainEnds = Int64.max
     /// Everything has been said. A close with bytes unread would reset the connection, and the reset could overtake the last answer.
-    private var isLingering = false
-    private var lingerEnds = Int64.max
-    var readsLater = false
-    private var entered = Int64.max
+    @exclusivity(unchecked) private var isLingering = false
+    @exclusivity(unchecked) private var lingerEnds = Int64.max
+    @exclusivity(unchecked) var readsLater = false
+    @exclusivity(unchecked) var isPutOff = false
+    @exclusivity(unchecked) private var entered = Int64.max
 
     /// Drained in two steps (RFC 9113 6.8): what the peer sent before it knew is still answered.
     private static let drainMilliseconds: Int64 = 200
@@ -84,8 +86,10 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         }
         if readiness.contains(.writable) { flush() }
         // One that has been put off goes on in its turn.
-        if !isClosed, !readsLater, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
+        if !isClosed, !isPutOff, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
     }
+
+    func resumeReceiving(_ limit: Int) { resumeReading() }
 
     func resumeReading() {
         if isClosed || unsent != nil { return }
@@ -95,7 +99,7 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         }
         if input != nil { return }
         if server.receiveBytesLeft <= 0 {
-            server.readLater(self)
+            server.putOff(self)
             return
         }
         switch channel.receive(into: server.receiveBuffer) {
@@ -116,28 +120,34 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         }
     }
 
-    /// Gives the session what has been received, piece by piece, and keeps the rest for the next turn when there are too many requests in it.
+    /// Gives the session what has been received, request by request, and keeps the rest when there are more than its share of the turn.
     func take(_ bytes: UnsafeRawBufferPointer) {
-        let limits = server.limits
-        let end = server.requestsBegun + UInt64(limits.requestsPerAddress)
-        var position = 0
-        while position < bytes.count, !isClosed {
-            if position > 0 && server.requestsAreSpent || server.requestsBegun >= end
-                || !share.mayBegin(in: server.loop.turn, limits.requestsPerAddress)
-            {
-                let block = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[position...]))
-                input = ByteSlice(block: block, offset: 0, count: block.count)
-                postpone()
-                break
-            }
-            let count = server.requestsAreSpent ? limits.framesBytesBeyond : limits.framesBytes
-            let piece = bytes[position..<min(bytes.count, position + count)]
-            session.receive(UnsafeRawBufferPointer(rebasing: piece), now: server.loop.now)
-            position += piece.count
-        }
+        let used = feed(bytes, server.requestsAreSpent ? 1 : server.limits.requestsPerAddress)
         if isClosed { return }
+        if used < bytes.count {
+            let block = OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[used...]))
+            input = ByteSlice(block: block, offset: 0, count: block.count)
+            postpone()
+        }
         if chargeMemory() { outputWaits(session) } else { close() }
     }
+
+    /// - Returns: how many bytes the session has got.
+    private func feed(_ bytes: UnsafeRawBufferPointer, _ share: Int) -> Int {
+        let end = server.requestsBegun + UInt64(share)
+        var position = 0
+        while position < bytes.count, !isClosed, server.requestsBegun < end, mayBegin {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            let count = cuts.next(rest)
+            session.receive(UnsafeRawBufferPointer(rebasing: rest[..<count]), now: server.loop.now)
+            position += count
+        }
+        return position
+    }
+
+    /// Its peer has sent something that waits for its share.
+    fileprivate var hasInput: Bool { input != nil || isPutOff }
+    private var mayBegin: Bool { share.mayBegin(in: server.loop.turn, server.limits.requestsPerAddress) }
 
     private func postpone() {
         if isPostponed { return }
@@ -145,18 +155,26 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         server.postpone(self)
     }
 
-    func resumePostponed() {
+    func resumePostponed(_ share: Int) {
         isPostponed = false
         if isClosed || unsent != nil { return }
         guard let kept = input else { return }
-        input = nil
-        withExtendedLifetime(kept) { take(kept.bytes) }
-        if !isClosed, input == nil { server.readLater(self) }
+        let used = withExtendedLifetime(kept) { mayBegin ? feed(kept.bytes, share) : 0 }
+        if isClosed { return }
+        if used == kept.count {
+            input = nil
+            server.readLater(self)
+        } else {
+            input = ByteSlice(block: kept.block, offset: kept.offset + used, count: kept.count - used)
+            postpone()
+        }
+        if used == 0 { return }
+        if chargeMemory() { outputWaits(session) } else { close() }
     }
 
     /// Counts what the library holds for this peer, and what its socket has not taken; false: that is more than may be held.
     private func chargeMemory() -> Bool {
-        let count = session.memoryInUse + (unsent?.count ?? 0) + (input?.count ?? 0)
+        let count = session.memoryInUse + (unsent?.count ?? 0) + (input?.block.count ?? 0)
         // Small changes are not worth a visit to the account.
         return abs(count - held.bytes) < 4096 || held.set(count)
     }
@@ -302,6 +320,8 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
             close()
             return nil
         }
+        // What it has sent waits for us.
+        if hasInput { idleUntil = max(idleUntil, now + server.limits.idleMilliseconds) }
         let isIdle = idleUntil <= now && exchanges.isEmpty && !session.wantsWrite
         if isIdle || drainEnds <= now {
             // The peer is told which requests have been taken, so that it can ask again for one that crosses with this.
@@ -380,10 +400,10 @@ final class HTTP2Exchange: ExchangeState, Exchange, HTTP2StreamHandler, @uncheck
     private let wire: HTTP2Stream
     private unowned let connection: HTTP2Connection
     /// When it sends little, if it waits for a window that does not grow before.
-    private var crumbAt = Int64.max
+    @exclusivity(unchecked) private var crumbAt = Int64.max
     private static let crumbMilliseconds: Int64 = 100
     /// When it is looked at whether too much waits for its peer.
-    private var judgedAt = Int64.max
+    @exclusivity(unchecked) private var judgedAt = Int64.max
     private static let judgedAfter: Int64 = 1_000
     fileprivate var nextVisit: Int64 { min(min(nextDeadline, judgedAt), wire.awaitsWindow ? crumbAt : .max) }
 
@@ -537,6 +557,7 @@ final class HTTP2Exchange: ExchangeState, Exchange, HTTP2StreamHandler, @uncheck
 
     func updateDeadline() { connection.deadlineMayBe(nextVisit) }
     func updateInterest() {}
+    var isWaitingForShare: Bool { connection.hasInput }
 
     func visit(now: Int64) {
         if crumbAt <= now, wire.awaitsWindow { wire.resume() }
@@ -547,7 +568,10 @@ final class HTTP2Exchange: ExchangeState, Exchange, HTTP2StreamHandler, @uncheck
         if floor.deadline <= now {
             // Waiting for its turn among many is no fault of the peer, as long as that takes what it is sent.
             let limit = connection.lastProgress + server.limits.peerMilliseconds
-            if wire.windowIsOpen, limit > now {
+            if connection.hasInput {
+                // What opens its window may be among that.
+                floor.extend(to: now + server.limits.peerMilliseconds)
+            } else if wire.windowIsOpen, limit > now {
                 floor.extend(to: limit)
             } else {
                 close()

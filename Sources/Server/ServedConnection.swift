@@ -10,7 +10,7 @@ protocol ServedConnection: ReadinessHandler {
     /// Where it comes from, and what is held for that address.
     var share: PeerShare { get }
 
-    /// It stands in the server's list of those that go on reading in the next turn.
+    /// It stands in the server's list of those that have something to read of which the socket does not tell.
     var readsLater: Bool { get set }
 
     /// The deadline wheel's visit: what is due is done; the next visit is returned.
@@ -24,8 +24,14 @@ protocol ServedConnection: ReadinessHandler {
     func close()
 }
 
-/// A connection whose requests can be more than a turn's.
+/// A connection of which a turn takes a share.
 protocol RequestingConnection: ServedConnection {
-    /// Goes on with the requests that are here.
-    func resumePostponed()
+    /// It stands in the server's list of those whose bodies were more than a turn's.
+    var isPutOff: Bool { get set }
+    /// Goes on with the requests that are here, up to so many.
+    func resumePostponed(_ share: Int)
+    /// Goes on receiving.
+    ///
+    /// - Parameter limit: of a body's bytes at once.
+    func resumeReceiving(_ limit: Int)
 }

@@ -18,7 +18,7 @@ import TransportSecurity
 final class ServerCore: @unchecked Sendable {
     let loop: EventLoop
     /// Read at each use: a reload may change them.
-    private(set) var limits: ServerLimits
+    @exclusivity(unchecked) private(set) var limits: ServerLimits
     let registry: StreamRegistry
     let checkpointer: Checkpointer
     let dispatcher: any Dispatcher
@@ -39,49 +39,53 @@ final class ServerCore: @unchecked Sendable {
 
     let wheel: DeadlineWheel
     private var connections: [(any ServedConnection)?] = []
-    private(set) var connectionCount = 0
+    @exclusivity(unchecked) private(set) var connectionCount = 0
     private var lastGeneration: UInt32 = 0
     /// The loop wakes at the wheel's next slot.
-    private var wheelIsTimed = false
+    @exclusivity(unchecked) private var wheelIsTimed = false
     /// With more requests than their share of the turns, in the order in which they get on.
     private var postponed: Deque<any RequestingConnection> = []
     /// Readers of events that catch up, in the order in which they get on.
     private var postponedEvents: Deque<any Exchange> = []
     /// What readers of the passes under way share.
     var sharedForms = SharedFormsList()
+    @exclusivity(unchecked) var hasSharedForms = false
     /// What is left of this turn's share for readers that catch up.
-    var pumpBudget: FanoutBudget
+    @exclusivity(unchecked) var pumpBudget: FanoutBudget
     /// Connections with input that is here already, of which no readiness will tell.
     private var unread: Deque<any ServedConnection> = []
+    /// Whose bodies were more than a turn's, in the order in which they get on.
+    private var receivers: Deque<any RequestingConnection> = []
     /// HTTP/2 connections with something to send, each once.
     private var unflushed: [HTTP2Connection] = []
+    @exclusivity(unchecked) private var hasUnflushed = false
     /// With more to send than the turns had room for, in the order in which they are to send.
     private var senders: Deque<Connection> = []
     /// For listeners that speak TLS; a reload replaces it.
-    var tls: TLSContext?
+    @exclusivity(unchecked) var tls: TLSContext?
     /// Where the redirecting listeners send to.
     var securePort: UInt16 = 443
     let handshakes = HandshakeList()
     /// What is left of this turn's shares.
-    var handshakeSteps: Int
-    var sendBytesLeft: Int
-    var receiveBytesLeft: Int
+    @exclusivity(unchecked) var handshakeSteps: Int
+    @exclusivity(unchecked) var sendBytesLeft: Int
+    @exclusivity(unchecked) var receiveBytesLeft: Int
     /// Counts requests, and what it is when this turn's share is used up.
-    var requestsBegun: UInt64 = 0
-    private var lastRequest: UInt64
+    @exclusivity(unchecked) var requestsBegun: UInt64 = 0
+    @exclusivity(unchecked) private var lastRequest: UInt64
     var requestsAreSpent: Bool { requestsBegun >= lastRequest }
     /// The next turn goes on with what is postponed.
-    private var continues = false
+    @exclusivity(unchecked) private var continues = false
     /// Pieces of events that are kept for several readers.
     let sharedEvents = ByteAccount()
     /// What peers have not taken.
     let pinned = PinnedBlocks()
     /// Addresses, and the memory that is held for them.
     let peers: PeerTable
-    private(set) var logsAccess: Bool
+    @exclusivity(unchecked) private(set) var logsAccess: Bool
     /// Connections that wait for new data: long-polls and event streams.
-    var liveReaders = 0
-    private(set) var isDraining = false
+    @exclusivity(unchecked) var liveReaders = 0
+    @exclusivity(unchecked) private(set) var isDraining = false
     var onConnectionsGone: (() -> Void)?
 
     /// Bodies up to this size are copied behind their head.
@@ -289,13 +293,32 @@ final class ServerCore: @unchecked Sendable {
         if connection.readsLater { return }
         connection.readsLater = true
         unread.append(connection)
+        continueSoon()
     }
-    func flushLater(_ connection: HTTP2Connection) { unflushed.append(connection) }
-    var hasUnread: Bool { !unread.isEmpty }
+    func flushLater(_ connection: HTTP2Connection) {
+        unflushed.append(connection)
+        hasUnflushed = true
+    }
+    var hasReceivers: Bool { !receivers.isEmpty }
+    func putOff(_ connection: any RequestingConnection) {
+        if connection.isPutOff { return }
+        connection.isPutOff = true
+        receivers.append(connection)
+        continueSoon()
+    }
     var hasSenders: Bool { !senders.isEmpty }
-    func sendLater(_ connection: Connection) { senders.append(connection) }
-    func postpone(_ connection: any RequestingConnection) { postponed.append(connection) }
-    func postponeEvents(_ reader: any Exchange) { postponedEvents.append(reader) }
+    func sendLater(_ connection: Connection) {
+        senders.append(connection)
+        continueSoon()
+    }
+    func postpone(_ connection: any RequestingConnection) {
+        postponed.append(connection)
+        continueSoon()
+    }
+    func postponeEvents(_ reader: any Exchange) {
+        postponedEvents.append(reader)
+        continueSoon()
+    }
 
     // MARK: Turns
 
@@ -314,18 +337,24 @@ final class ServerCore: @unchecked Sendable {
             loop.schedule(after: DeadlineWheel.slotMilliseconds) { [self] in wheelIsTimed = false }
         }
         // Sends, which may make more to send: a reader that has taken all it had reads on.
-        let waiting = unflushed
-        unflushed = []
-        for connection in waiting { connection.flushNow() }
+        if hasUnflushed {
+            hasUnflushed = false
+            let waiting = unflushed
+            unflushed = []
+            for connection in waiting { connection.flushNow() }
+            if hasUnflushed { continueSoon() }
+        }
         registry.startLookups()
         registry.context.journal.submit()
-        if registry.context.fanouts.isEmpty { sharedForms.removeAll() }
+        if hasSharedForms, registry.context.fanouts.isEmpty {
+            hasSharedForms = false
+            sharedForms.removeAll()
+        }
         pumpBudget = FanoutBudget(limits.catchUpBytesPerTurn)
         handshakeSteps = limits.handshakeSteps
         sendBytesLeft = limits.sendBytesPerTurn
         receiveBytesLeft = limits.receiveBytesPerTurn
         lastRequest = requestsBegun + UInt64(limits.requestsPerTurn)
-        if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !unflushed.isEmpty || !senders.isEmpty { continueSoon() }
         checkpointer.runIfDue()
         checkpointer.journalCommitted()
     }
@@ -338,17 +367,26 @@ final class ServerCore: @unchecked Sendable {
             continues = false
             // Beside what the sockets tell. Each list is gone through once: what comes to it meanwhile is the next turn's.
             var left = postponed.count
+            // The more there are, the less has each, and the sooner is everyone's turn; but not so little that most of it is going round.
+            let share = max(limits.smallShare, min(limits.pipelineBudget, limits.requestsPerTurn / max(1, left)))
             lastRequest = requestsBegun + UInt64(limits.requestsPerTurn)
             while left > 0, !requestsAreSpent, let connection = postponed.popFirst() {
                 left -= 1
-                connection.resumePostponed()
+                connection.resumePostponed(share)
             }
             left = min(unread.count, limits.readsPerTurn)
-            receiveBytesLeft = limits.receiveBytesPerTurn
-            while left > 0, receiveBytesLeft > 0, let connection = unread.popFirst() {
+            while left > 0, let connection = unread.popFirst() {
                 left -= 1
                 connection.readsLater = false
                 connection.resumeReading()
+            }
+            left = receivers.count
+            receiveBytesLeft = limits.receiveBytesPerTurn
+            let bytes = max(limits.smallReceive, min(limits.receiveBudget, limits.receiveBytesPerTurn / max(1, left)))
+            while left > 0, receiveBytesLeft > 0, let connection = receivers.popFirst() {
+                left -= 1
+                connection.isPutOff = false
+                connection.resumeReceiving(bytes)
             }
             left = senders.count
             while left > 0, sendBytesLeft > 0, let connection = senders.popFirst() {
@@ -356,7 +394,9 @@ final class ServerCore: @unchecked Sendable {
                 connection.resumeSending()
             }
             pumpReaders()
-            if !postponed.isEmpty || !unread.isEmpty { continueSoon() }
+            if !postponed.isEmpty || !postponedEvents.isEmpty || !unread.isEmpty || !receivers.isEmpty || !senders.isEmpty {
+                continueSoon()
+            }
         }
     }
 
@@ -386,6 +426,10 @@ final class ServerCore: @unchecked Sendable {
 
     /// Writes `head` in HTTP/1.1 form to `output`, which it replaces.
     func serializeHead(keepAlive: Bool, minorVersion: Int, isChunked: Bool = false) {
+        Self.serialize(head, to: &output, keepAlive: keepAlive, minorVersion: minorVersion, isChunked: isChunked)
+    }
+
+    private static func serialize(_ head: ResponseHead, to output: inout [UInt8], keepAlive: Bool, minorVersion: Int, isChunked: Bool) {
         output.removeAll(keepingCapacity: true)
         ResponseLine.statusLine(head.status).withUTF8Buffer { output.append(contentsOf: $0) }
         head.withLines { output.append(contentsOf: $0) }

@@ -51,23 +51,22 @@ struct ServerLimits {
     var catchUpBytesPerTurn = 256 * 1024
     /// Connections accepted in one turn.
     var acceptBudget = 256
-    /// Pipelined requests of one connection answered in one turn, and in one that has had `requestsPerTurn` of all connections.
+    /// Pipelined requests of one connection answered in one turn.
     var pipelineBudget = 64
-    var pipelineBudgetBeyond = 4
-    /// Requests of one address begun in one turn, over all its connections, and of one HTTP/2 connection: a few milliseconds.
+    /// Requests of one address begun in one turn, over all its connections, and of one HTTP/2 connection: a millisecond or two.
     var requestsPerAddress = 256
-    /// Requests of all connections together, of what the sockets tell and once more of what was put off; beyond it each connection has a little.
-    var requestsPerTurn = 512
-    /// Connections that go on reading what was left.
+    /// Requests of all connections together, of what the sockets tell and once more of what was postponed. Beyond it each connection has one.
+    var requestsPerTurn = 256
+    /// Requests that each of many postponed connections gets at least, when they share a turn.
+    var smallShare = 8
+    /// Connections that go on with what is here and not told by their sockets.
     var readsPerTurn = 64
     /// Bytes of bodies, and of HTTP/2, that one connection and all together may receive in one turn: new memory for them costs the kernel up to
     /// two milliseconds a megabyte.
     var receiveBudget = 256 * 1024
     var receiveBytesPerTurn = 1 << 20
-    /// What an HTTP/2 session gets at once, and in a turn that has had `requestsPerTurn`: after each such piece the server looks at how many
-    /// requests were in it.
-    var framesBytes = 4096
-    var framesBytesBeyond = 512
+    /// What each of many bodies gets at least, when they share a turn.
+    var smallReceive = 16 * 1024
     /// Bytes of further requests that are kept while one is being answered.
     var pipelineBytes = 16 * 1024
     /// Memory of answers that peers do not take, of all together: beyond it, whoever has much of it is cut off (`Exchange.holdsTooMuch`).

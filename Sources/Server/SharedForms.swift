@@ -106,7 +106,8 @@ struct SharedFormsList {
 extension ServerCore {
     /// What readers of this pass share.
     func forms(of news: Fanout) -> SharedForms {
-        sharedForms.forms(of: news.number, in: StreamCursor.interval(atUnixMilliseconds: loop.wallNow))
+        hasSharedForms = true
+        return sharedForms.forms(of: news.number, in: StreamCursor.interval(atUnixMilliseconds: loop.wallNow))
     }
 
     func encode(_ result: ReadResult, _ buffers: [UnsafeRawBufferPointer], _ context: ResponseContext) -> SharedAnswer {

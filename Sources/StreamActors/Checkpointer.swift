@@ -16,23 +16,27 @@ import StreamStore
 public final class Checkpointer: @unchecked Sendable {
     private let context: StreamContext
     private let registry: StreamRegistry
-    private var running = false
+    @exclusivity(unchecked) private var running = false
     private var queue: [StreamActor] = []
     private var captures: [StreamActor.Capture] = []
     /// Ended streams whose entries are still to be removed before the mark may move.
     private var removals: [UInt64]?
     private static let entriesAtOnce = 1024
-    private var busy = 0
-    private var cutoff: UInt64 = 0
-    private var highestLSN: UInt64 = 0
-    private var failed = false
+    @exclusivity(unchecked) private var busy = 0
+    @exclusivity(unchecked) private var cutoff: UInt64 = 0
+    @exclusivity(unchecked) private var highestLSN: UInt64 = 0
+    @exclusivity(unchecked) private var failed = false
     private var flushes: [Int] = []
-    private var flushesOut = 0
-    private var waitingForCommit = false
+    @exclusivity(unchecked) private var flushesOut = 0
+    @exclusivity(unchecked) private var waitingForCommit = false
     private var completions: [@Sendable (Bool) -> Void] = []
-    private var bytesAtLast = 0
-    private var lastAt: Int64
-    public private(set) var count = 0
+    @exclusivity(unchecked) private var bytesAtLast = 0
+    @exclusivity(unchecked) private var lastAt: Int64
+    /// When it was last looked at whether one is due, and bytes journalled then.
+    @exclusivity(unchecked) private var lookedAt: Int64 = 0
+    @exclusivity(unchecked) private var lookedAtBytes = -1
+    private static let lookMilliseconds: Int64 = 100
+    @exclusivity(unchecked) public private(set) var count = 0
 
     public init(context: StreamContext, registry: StreamRegistry) {
         self.context = context
@@ -42,7 +46,9 @@ public final class Checkpointer: @unchecked Sendable {
 
     /// Starts a checkpoint when one is due. Cheap; called at the end of each turn and once a second.
     public func runIfDue() {
-        if running { return }
+        if running || !mayBeDue { return }
+        lookedAtBytes = context.journal.bytesSubmitted
+        lookedAt = context.loop.now
         let written = context.journal.bytesSubmitted - bytesAtLast
         if registry.clockHasJumped {
             registry.clockHasJumped = false
@@ -59,6 +65,12 @@ public final class Checkpointer: @unchecked Sendable {
         } else if context.loop.now - lastAt >= context.limits.checkpointMilliseconds {
             if context.dirty.isEmpty && context.deletedIDs.isEmpty { lastAt = context.loop.now } else { run() }
         }
+    }
+
+    /// Whether it is worth looking again: something has been journalled, time has passed, or somebody waits.
+    private var mayBeDue: Bool {
+        context.journal.bytesSubmitted != lookedAtBytes || context.loop.now - lookedAt >= Self.lookMilliseconds
+            || context.journal.needsCheckpoint || registry.clockHasJumped
     }
 
     /// Whether something has changed since the last capture.

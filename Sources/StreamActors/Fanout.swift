@@ -53,10 +53,10 @@ public final class Fanout: @unchecked Sendable {
     /// The publication comes without its bytes: they are more than one piece, and are read from the stream.
     public var isLarge: Bool { work.isLarge }
     /// Tells this pass from all others of the process.
-    public fileprivate(set) var number: UInt64
+    @exclusivity(unchecked) public fileprivate(set) var number: UInt64
     private var work: Work
-    private var nextPoll = 0
-    private var nextFollower = 0
+    @exclusivity(unchecked) private var nextPoll = 0
+    @exclusivity(unchecked) private var nextFollower = 0
     fileprivate var meanwhile: Work?
 
     fileprivate init(_ stream: StreamActor, _ work: Work, number: UInt64) {
@@ -124,16 +124,16 @@ public struct FanoutBudget {
 /// @unchecked Sendable: confined to the reactor, like `StreamContext`.
 public final class FanoutList: @unchecked Sendable {
     /// What all passes together may send in one turn, bytes: about a millisecond.
-    public var bytesPerTurn = 1 << 20
+    @exclusivity(unchecked) public var bytesPerTurn = 1 << 20
     unowned(unsafe) private let context: StreamContext
     private var running: [UInt64: Fanout] = [:]
     private var order: Deque<Fanout> = []
-    private var budget = FanoutBudget(0)
+    @exclusivity(unchecked) private var budget = FanoutBudget(0)
     /// The turn that `budget` is of.
-    private var turn = UInt64.max
-    private var lastNumber: UInt64 = 0
+    @exclusivity(unchecked) private var turn = UInt64.max
+    @exclusivity(unchecked) private var lastNumber: UInt64 = 0
     /// A later turn goes on with the passes.
-    private var isPosted = false
+    @exclusivity(unchecked) private var isPosted = false
     public var isEmpty: Bool { running.isEmpty }
     /// Passes that did not end in their turn.
     public var count: Int { running.count }
@@ -149,7 +149,6 @@ public final class FanoutList: @unchecked Sendable {
     }
 
     private func renewBudget() {
-        if turn == context.loop.turn { return }
         turn = context.loop.turn
         budget = FanoutBudget(bytesPerTurn)
     }
@@ -164,7 +163,7 @@ public final class FanoutList: @unchecked Sendable {
             }
             return
         }
-        renewBudget()
+        if turn != context.loop.turn { renewBudget() }
         let fanout = Fanout(stream, Fanout.Work(publication, polls: polls, followers: followers), number: nextNumber())
         if running.isEmpty, proceed(with: fanout, stream) { return }
         stream.hold()

@@ -37,30 +37,30 @@ public actor StreamActor {
     public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
 
     var image: StreamImage
-    var life: StreamLife
-    var durable: DurableView
+    @exclusivity(unchecked) var life: StreamLife
+    @exclusivity(unchecked) var durable: DurableView
     var pending = PendingAnswers()
     /// It stands in the context's list of those that have something pending.
-    var isTouched = false
+    @exclusivity(unchecked) var isTouched = false
     var readers = ReaderList()
     /// Calls behind a large body.
     var line = CallLine()
     /// Its calls that wait for room in the journal: later ones wait behind them.
-    var roomWaits = 0
+    @exclusivity(unchecked) var roomWaits = 0
     /// Calls of this stream that wait for a segment or its pages, and passes over its readers that are under way.
-    var holds = 0
+    @exclusivity(unchecked) var holds = 0
     /// Calls of this stream and its forks that wait for one of its segments to be opened, per base.
     var openings: [UInt64: [SegmentWait]] = [:]
     /// Forks of this stream that are in memory.
-    var loadedForks = 0
+    @exclusivity(unchecked) var loadedForks = 0
     /// The last access that renews a TTL, Unix milliseconds; exact, while `image.renewedUntil` is what a crash keeps.
-    var lastAccess: Int64
+    @exclusivity(unchecked) var lastAccess: Int64
     var flush = FlushState.none
     var unsaved = Unsaved()
     /// What the context's accounts have of it.
-    var counted = Counted()
+    @exclusivity(unchecked) var counted = Counted()
     /// Monotonic milliseconds.
-    var lastUsed: Int64
+    @exclusivity(unchecked) var lastUsed: Int64
 
     /// How the stream stands to the catalog.
     struct Unsaved {

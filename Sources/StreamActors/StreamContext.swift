@@ -51,7 +51,7 @@ public final class StreamContext: @unchecked Sendable {
     public let syncs: Bool
     /// Passes over readers.
     public private(set) var fanouts: FanoutList!
-    private var clock: ExpiryClock
+    @exclusivity(unchecked) private var clock: ExpiryClock
 
     var descriptors: DescriptorCache
     var touched: [StreamActor] = []
@@ -59,19 +59,19 @@ public final class StreamContext: @unchecked Sendable {
     /// Deleted streams whose entries are still in the catalog.
     var deletedIDs: Set<UInt64> = []
     /// Counts the checkpoints that have removed entries, and the evictions: a lookup that overlaps one may have seen an older entry.
-    var removals = 0
+    @exclusivity(unchecked) var removals = 0
     /// Streams that were kept for forks which are gone, and whose end the journal had no room for.
     var orphans: [UInt64: StreamActor] = [:]
     /// Ranges of streams whose bytes on the disk are not what was written (Scrubber).
     var damaged: [UInt64: [Range<UInt64>]] = [:]
     /// A producer that has been idle for so long may be forgotten, milliseconds. Changes when the configuration is read again.
-    public var producerRetention: Int64 = 7 * 86_400_000
+    @exclusivity(unchecked) public var producerRetention: Int64 = 7 * 86_400_000
     /// Bytes of JSON that have been validated, each body once however long it waits.
-    package internal(set) var bytesPrepared = 0
-    var tailFootprint = 0
+    @exclusivity(unchecked) package internal(set) var bytesPrepared = 0
+    @exclusivity(unchecked) var tailFootprint = 0
     /// Producers that the streams in memory remember.
-    var producers = 0
-    var flushesUnderWay = 0
+    @exclusivity(unchecked) var producers = 0
+    @exclusivity(unchecked) var flushesUnderWay = 0
     var flushQueue: [StreamActor] = []
     /// Streams with a TTL that have live readers; the registry renews them.
     var liveTTL: [UInt64: StreamActor] = [:]

@@ -29,15 +29,15 @@ public final class StreamRegistry: @unchecked Sendable {
     private var lookups = NameTable<Lookup>()
     private var lookupQueue: [[UInt8]] = []
     var roomLine = RoomLine()
-    private var parkedCount = 0
-    public private(set) var nextStreamID: UInt64
-    public private(set) var streamCount: Int
+    @exclusivity(unchecked) private var parkedCount = 0
+    @exclusivity(unchecked) public private(set) var nextStreamID: UInt64
+    @exclusivity(unchecked) public private(set) var streamCount: Int
     /// Streams in memory.
     public var loadedCount: Int { table.count }
     package var loaded: [StreamActor] { ring.all }
     var rounds = RegistryRounds()
     /// The catalog does not know of the wall clock's last jump.
-    var clockHasJumped = false
+    @exclusivity(unchecked) var clockHasJumped = false
     /// Streams that recovery has found in the journal; until `sweepLeftovers`.
     private var replayedIDs: Set<UInt64>
     /// Streams of before this process began have lower ids.

@@ -80,35 +80,35 @@ public final class Journal: @unchecked Sendable {
     /// Monotonic milliseconds.
     private let clock: @Sendable () -> Int64
 
-    private var gathering = JournalArena()
-    private var spare: JournalArena? = JournalArena()
-    private var inFlight = false
+    @exclusivity(unchecked) private var gathering = JournalArena()
+    @exclusivity(unchecked) private var spare: JournalArena? = JournalArena()
+    @exclusivity(unchecked) private var inFlight = false
     private var current: Current
     private var next: Prepared?
-    private var preparing = false
+    @exclusivity(unchecked) private var preparing = false
     private var prepareFailure: Errno?
-    private var retryPrepareAt: Int64 = 0
-    private var nextNumber: UInt64
-    private var nextBatch: UInt64
+    @exclusivity(unchecked) private var retryPrepareAt: Int64 = 0
+    @exclusivity(unchecked) private var nextNumber: UInt64
+    @exclusivity(unchecked) private var nextBatch: UInt64
     private var old: [LiveFile]
     private var recyclable: [UInt64] = []
     /// Up to here a checkpoint covers the records.
-    private var releasedLSN: UInt64
-    private var bytesAtLastTrim = 0
-    private var quietTrims = 0
+    @exclusivity(unchecked) private var releasedLSN: UInt64
+    @exclusivity(unchecked) private var bytesAtLastTrim = 0
+    @exclusivity(unchecked) private var quietTrims = 0
     /// The gathered batch goes to the next file, because the current one has no room for it.
-    private var rollBefore = false
+    @exclusivity(unchecked) private var rollBefore = false
 
     /// There will be no room until a checkpoint has released files.
-    public private(set) var needsCheckpoint = false
+    @exclusivity(unchecked) public private(set) var needsCheckpoint = false
     /// The last checkpoint did not succeed; set by whoever runs them.
-    public var checkpointFails = false
+    @exclusivity(unchecked) public var checkpointFails = false
 
-    public private(set) var lastLSN: UInt64
-    public private(set) var committedLSN: UInt64
-    public private(set) var failure: Errno?
+    @exclusivity(unchecked) public private(set) var lastLSN: UInt64
+    @exclusivity(unchecked) public private(set) var committedLSN: UInt64
+    @exclusivity(unchecked) public private(set) var failure: Errno?
     /// Bytes written to journal files since the start, for the checkpoint's trigger.
-    public private(set) var bytesSubmitted = 0
+    @exclusivity(unchecked) public private(set) var bytesSubmitted = 0
 
     /// Called with the LSN up to which everything is durable.
     public var onCommit: (UInt64) -> Void = { _ in }

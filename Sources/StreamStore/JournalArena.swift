@@ -20,14 +20,14 @@ final class JournalArena: @unchecked Sendable {
         let payload: UnsafeRawBufferPointer
     }
 
-    private var memory: UnsafeMutableRawPointer
-    private var capacity: Int
-    private var used: Int
+    @exclusivity(unchecked) private var memory: UnsafeMutableRawPointer
+    @exclusivity(unchecked) private var capacity: Int
+    @exclusivity(unchecked) private var used: Int
     private var externals: [External] = []
-    private(set) var firstLSN: UInt64 = 0
-    private(set) var lastLSN: UInt64 = 0
+    @exclusivity(unchecked) private(set) var firstLSN: UInt64 = 0
+    @exclusivity(unchecked) private(set) var lastLSN: UInt64 = 0
     /// Bytes that the batch takes in the file, its header included.
-    private(set) var byteCount: Int
+    @exclusivity(unchecked) private(set) var byteCount: Int
 
     static let smallestCapacity = 256 * 1024
     /// From this size on a payload is written from its own memory.

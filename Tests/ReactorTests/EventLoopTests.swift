@@ -57,13 +57,12 @@ private actor Counter {
         loop.adoptCurrentThread()
     }
 
-    /// A timer that sets the next one and cancels another, as every repeating timer does.
+    /// A timer that sets the next one, as every repeating timer does.
     @Test func timersMayScheduleTimers() {
         var fired: [Int] = []
-        let other = loop.schedule(after: 1_000_000) { fired.append(-1) }
+        loop.schedule(after: 1_000_000) { fired.append(-1) }
         loop.schedule(after: 0) { [loop] in
             fired.append(1)
-            loop.cancel(other)
             loop.schedule(after: 0) {
                 fired.append(2)
                 loop.stop()

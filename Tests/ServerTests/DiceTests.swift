@@ -118,7 +118,6 @@ private final class DiceRun {
         let catchUp = limits
         let requests = [1, random.size(20), 512].randomElement(using: &random)!
         let perAddress = [1, random.size(10), 256].randomElement(using: &random)!
-        let frames = [20, random.size(4_000), 4_096].randomElement(using: &random)!
         let receive = [2_000, 2_000 + random.size(40_000), 1 << 20].randomElement(using: &random)!
         bench = try ServerBench(
             {
@@ -129,13 +128,11 @@ private final class DiceRun {
                 $0.catchUpBytesPerTurn = catchUp[3]
                 $0.eventsPieceBytes = catchUp[4]
                 $0.pipelineBudget = pipeline
-                $0.pipelineBudgetBeyond = min(pipeline, 2)
                 $0.requestsPerTurn = requests
                 $0.requestsPerAddress = perAddress
-                $0.framesBytes = frames
-                $0.framesBytesBeyond = min(frames, 100)
                 $0.receiveBytesPerTurn = receive
                 $0.receiveBudget = max(1, receive / 2)
+                $0.smallReceive = max(1, receive / 10)
                 $0.peerBytes = 2 << 20
                 $0.connectionsPerAddress = 1_000
             },
@@ -472,7 +469,7 @@ private final class DiceRun {
         var limits = bench.core.limits
         (limits.sendBytesPerTurn, limits.sendBudget, limits.sendBytesBeyond) = (1 << 20, 1 << 19, 1 << 14)
         (limits.liveBytesPerTurn, limits.catchUpBytesPerTurn, limits.eventsPieceBytes) = (1 << 20, 1 << 18, 1 << 16)
-        (limits.requestsPerTurn, limits.requestsPerAddress, limits.framesBytes, limits.receiveBytesPerTurn) = (512, 256, 4_096, 1 << 20)
+        (limits.requestsPerTurn, limits.requestsPerAddress, limits.receiveBytesPerTurn) = (256, 256, 1 << 20)
         bench.core.adopt(limits, ResponderSettings(), RouterSettings(), isTrustedProxy: bench.core.peers.isTrusted, logsAccess: false)
         // Long-polls end by their time.
         calm(1_500) {

@@ -2,6 +2,7 @@
 
 import Glibc
 import HTTP2SessionTesting
+import StreamSimulation
 import SystemCalls
 import Testing
 
@@ -35,7 +36,6 @@ struct RequestShareTests {
         let bench = try ServerBench {
             $0.requestsPerAddress = 20
             $0.pipelineBudget = 8
-            $0.pipelineBudgetBeyond = 2
             $0.requestsPerTurn = 30
         }
         try bench.create("s")
@@ -51,8 +51,8 @@ struct RequestShareTests {
             for (index, peer) in peers.enumerated() { answered[index] += peer.answers().count }
             return answered.allSatisfy { $0 == 50 }
         }
-        // Of a trusted proxy: what the sockets tell, a little beyond it of each, and what was put off.
-        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 8 + 2 * 40 + 30 + 8 : 20) }, "\(begun)")
+        // Of a trusted proxy: what the sockets tell, one more of each, and what was postponed.
+        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 8 + 40 + 30 + 8 : 20) }, "\(begun)")
     }
 
     /// An address with many connections that ask once each.
@@ -74,8 +74,6 @@ struct RequestShareTests {
         let bench = try ServerBench {
             $0.requestsPerAddress = 20
             $0.requestsPerTurn = 30
-            $0.framesBytes = 100
-            $0.framesBytesBeyond = 50
         }
         try bench.create("s")
         bench.settle()
@@ -94,15 +92,113 @@ struct RequestShareTests {
         let begun = turns(bench) {
             peers.allSatisfy { frames($0, 1).count == 60 }
         }
-        // A request is at least 30 bytes here: a piece may have three.
-        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 3 + 2 * 20 + 30 + 3 : 20 + 3) }, "\(begun)")
+        #expect(begun.allSatisfy { $0 <= (isTrusted ? 30 + 20 + 20 + 30 + 8 : 20) }, "\(begun)")
+    }
+
+    /// Many connections that send a few requests at once, again and again: whoever asks for one thing waits for one request of each.
+    @Test(arguments: [false, true]) func burstsOfManyConnections(isHTTP2: Bool) throws {
+        let bench = try ServerBench { $0.requestsPerTurn = 30 }
+        try bench.create("s")
+        bench.settle()
+        let peers = try (0..<60).map { try bench.connect(from: .internet(0xFFFF_0A01_0000 + UInt128($0))) }
+        let burst =
+            isHTTP2
+            ? RawFrames.greeting
+                + (0..<20).flatMap {
+                    RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
+                }
+            : Array(String(repeating: Peer.head("GET", "s"), count: 20).utf8)
+        for peer in peers { peer.send(burst) }
+        let begun = turns(bench) {
+            peers.allSatisfy { isHTTP2 ? frames($0, 1).count == 20 : count("HTTP/1.1 200", in: $0) == 20 }
+        }
+        // What the sockets tell and what was postponed, and one of each beyond that.
+        #expect(begun.allSatisfy { $0 <= 2 * (30 + 8) + 60 }, "\(begun)")
+        // The first requests of all are begun before the second ones of most.
+        #expect(begun.count >= 60 * 20 / (2 * 38 + 60), "\(begun)")
+    }
+
+    private func count(_ text: String, in peer: Peer) -> Int { peer.text.components(separatedBy: text).count - 1 }
+
+    /// A connection whose address has had its share waits without work: what it has sent stays where it is.
+    @Test func waitingCostsNothing() throws {
+        let bench = try ServerBench { $0.requestsPerAddress = 1 }
+        try bench.create("s")
+        bench.settle()
+        let peers = try (0..<3).map { _ in try bench.connect(from: Self.attacker) }
+        for peer in peers {
+            let requests = (0..<50).flatMap {
+                RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
+            }
+            peer.send(RawFrames.greeting + requests)
+        }
+        for _ in 0..<4 { bench.loop.runTurn(waiting: false) }
+        let held = { bench.core.peers.held }
+        let before = held()
+        var counts: Set<Int> = []
+        for _ in 0..<30 {
+            bench.loop.runTurn(waiting: false)
+            counts.insert(held())
+        }
+        // Blocks of the size that they had: not one more, and none that was copied to be smaller.
+        #expect(counts.allSatisfy { abs($0 - before) < 8_192 }, "\(before) \(counts)")
+        _ = turns(bench) { peers.allSatisfy { frames($0, 1).count == 50 } }
+    }
+
+    /// No time of the peer's runs while what it has sent waits for its turn: neither that for a head, nor that between requests, nor that of a body.
+    @Test(arguments: [false, true]) func timeStandsStillForWhoWaits(isHTTP2: Bool) throws {
+        let clock = VirtualClock()
+        let bench = try ServerBench(
+            {
+                $0.requestsPerAddress = 1
+                $0.headerMilliseconds = 1_000
+                $0.idleMilliseconds = 1_000
+            }, clocks: clock.clocks)
+        try bench.create("s")
+        bench.settle()
+        let peers = try (0..<4).map { _ in try bench.connect(from: Self.attacker) }
+        let requests =
+            isHTTP2
+            ? RawFrames.greeting
+                + (0..<10).flatMap {
+                    RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
+                }
+            : Array(String(repeating: Peer.head("GET", "s"), count: 10).utf8)
+        for peer in peers { peer.send(requests) }
+        _ = turns(bench) {
+            clock.advance(300)
+            return peers.allSatisfy { isHTTP2 ? frames($0, 1).count == 10 : count("HTTP/1.1 200", in: $0) == 10 }
+        }
+    }
+
+    @Test func timeStandsStillForBodies() throws {
+        let clock = VirtualClock()
+        let bench = try ServerBench(
+            {
+                $0.receiveBytesPerTurn = 20_000
+                $0.receiveBudget = 20_000
+                $0.bodyMilliseconds = 1_000
+            }, clocks: clock.clocks)
+        try bench.create("s")
+        let peers = try (0..<12).map { _ in try bench.connect() }
+        for peer in peers {
+            SocketCalls.setOption(peer.descriptor, level: SOL_SOCKET, SO_SNDBUF, 1 << 20)
+            peer.send(Peer.head("POST", "s", ["Content-Type: text/plain", "Content-Length: 200000"]))
+        }
+        bench.settle()
+        for peer in peers { peer.send([UInt8](repeating: 120, count: 200_000)) }
+        var stored = 0
+        _ = turns(bench) {
+            clock.advance(400)
+            stored += peers.reduce(0) { $0 + $1.answers().count { $0.status == 204 } }
+            return stored == 12
+        }
     }
 
     /// What is kept of a connection's requests while its socket is blocked goes on afterwards.
     @Test func keptFramesWaitForTheSocket() throws {
         let bench = try ServerBench {
             $0.requestsPerAddress = 1
-            $0.framesBytes = 30
         }
         try bench.create("s", content: String(repeating: "x", count: 60_000))
         let peer = try bench.connect(from: Self.attacker)
