@@ -25,7 +25,7 @@ import TransportSecurity
 
 final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecked Sendable {
     let descriptor: Int32
-    let generation: UInt32
+    let id: ConnectionID
     private let tls: TLSSession?
     /// It answers every request with its https URL.
     private let redirects: Bool
@@ -46,10 +46,10 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     @exclusivity(unchecked) private var entered = Int64.max
 
     init(
-        descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
+        descriptor: Int32, id: ConnectionID, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
     ) {
         self.descriptor = descriptor
-        self.generation = generation
+        self.id = id
         self.tls = tls
         self.redirects = redirects
         inputHeld = PeerCharge(share)
@@ -61,8 +61,6 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     private var channel: ByteChannel {
         @inline(__always) get { ByteChannel(descriptor: descriptor, tls: tls) }
     }
-
-    private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
 
     // MARK: Deadlines
 
@@ -76,7 +74,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         let deadline = nextVisit
         if deadline < entered {
             entered = deadline
-            server.wheel.enter(owner, at: deadline)
+            server.wheel.enter(id.packed, at: deadline)
         }
     }
 

@@ -22,7 +22,7 @@ import TransportSecurity
 
 final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchecked Sendable {
     let descriptor: Int32
-    let generation: UInt32
+    let id: ConnectionID
     unowned(unsafe) let server: ServerCore
     let share: PeerShare
     /// The library's memory and what the socket has not taken.
@@ -57,11 +57,11 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
     private static let drainMilliseconds: Int64 = 200
     private static let drainLingerMilliseconds: Int64 = 100
 
-    init?(descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare, tls: TLSSession?) {
+    init?(descriptor: Int32, id: ConnectionID, server: ServerCore, share: PeerShare, tls: TLSSession?) {
         self.share = share
         held = PeerCharge(share)
         self.descriptor = descriptor
-        self.generation = generation
+        self.id = id
         self.server = server
         channel = ByteChannel(descriptor: descriptor, tls: tls)
         idleUntil = server.loop.now + server.limits.headerMilliseconds
@@ -298,8 +298,6 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
 
     // MARK: Deadlines
 
-    private var owner: UInt64 { UInt64(generation) << 32 | UInt64(UInt32(descriptor)) }
-
     private var ownDeadline: Int64 { min(min(idleUntil, lingerEnds), min(floor.deadline, drainEnds)) }
 
     private func updateDeadline() { deadlineMayBe(ownDeadline) }
@@ -309,7 +307,7 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         let visit = min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
         if visit < entered {
             entered = visit
-            server.wheel.enter(owner, at: visit)
+            server.wheel.enter(id.packed, at: visit)
         }
     }
 

@@ -4,8 +4,8 @@ import Reactor
 
 protocol ServedConnection: ReadinessHandler {
     var descriptor: Int32 { get }
-    /// Tells it from an earlier connection with the same descriptor.
-    var generation: UInt32 { get }
+    /// Its place among the server's connections.
+    var id: ConnectionID { get }
 
     /// Where it comes from, and what is held for that address.
     var share: PeerShare { get }

@@ -31,16 +31,17 @@ final class ServerCore: @unchecked Sendable {
     /// For bytes on their way from a file or a session to a socket.
     let fileBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 64)
     /// For events that are being encoded.
-    private let eventBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: ServerCore.eventBufferBytes, alignment: 64)
+    let eventBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: ServerCore.eventBufferBytes, alignment: 64)
     static let eventBufferBytes = 512 * 1024
     var requestHead = RequestHead()
     var head = ResponseHead()
     var output: [UInt8] = []
+    /// Parts of files that `memory(of:)` has read, until its next call.
+    var scratch: [OwnedBytes] = []
 
     let wheel: DeadlineWheel
-    private var connections: [(any ServedConnection)?] = []
+    private(set) var connections = ConnectionTable()
     @exclusivity(unchecked) private(set) var connectionCount = 0
-    private var lastGeneration: UInt32 = 0
     /// The loop wakes at the wheel's next slot.
     @exclusivity(unchecked) private var wheelIsTimed = false
     /// With more requests than their share of the turns, in the order in which they get on.
@@ -148,26 +149,26 @@ final class ServerCore: @unchecked Sendable {
             refuseConnection(descriptor, inClear: spoken != .tls)
             return
         }
-        lastGeneration &+= 1
+        let id = connections.reserve()
         let connection: any ServedConnection
         switch spoken {
         case .tls:
-            connection = TLSHandshakeConnection(descriptor: descriptor, generation: lastGeneration, server: self, share: share)
-        case .clear: connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, share: share)
+            connection = TLSHandshakeConnection(descriptor: descriptor, id: id, server: self, share: share)
+        case .clear: connection = Connection(descriptor: descriptor, id: id, server: self, share: share)
         case .redirect:
-            connection = Connection(descriptor: descriptor, generation: lastGeneration, server: self, share: share, redirects: true)
+            connection = Connection(descriptor: descriptor, id: id, server: self, share: share, redirects: true)
         }
         do {
             try loop.register(descriptor, connection, for: .readable)
         } catch {
             logger.error("a connection could not be registered", metadata: ["error": "\(error)"])
+            connections.giveBack(id)
             (connection as? Connection)?.handOver()
             peers.leave(share)
             _ = Descriptor(owning: descriptor)
             return
         }
-        while connections.count <= Int(descriptor) { connections.append(nil) }
-        connections[Int(descriptor)] = connection
+        connections.put(connection)
         connectionCount += 1
         if let handshake = connection as? TLSHandshakeConnection {
             handshakes.add(handshake)
@@ -241,11 +242,11 @@ final class ServerCore: @unchecked Sendable {
 
     /// Puts HTTP in the place of the handshake that was.
     func handshakeIsComplete(_ handshake: TLSHandshakeConnection, _ session: TLSSession) {
-        let (descriptor, generation) = (handshake.descriptor, handshake.generation)
+        let (descriptor, id) = (handshake.descriptor, handshake.id)
         if session.applicationProtocol == .http2 {
             guard
                 let connection = HTTP2Connection(
-                    descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session)
+                    descriptor: descriptor, id: id, server: self, share: handshake.share, tls: session)
             else {
                 closed(handshake)
                 return
@@ -254,7 +255,7 @@ final class ServerCore: @unchecked Sendable {
         } else {
             replace(
                 handshake,
-                by: Connection(descriptor: descriptor, generation: generation, server: self, share: handshake.share, tls: session))
+                by: Connection(descriptor: descriptor, id: id, server: self, share: handshake.share, tls: session))
         }
     }
 
@@ -262,7 +263,7 @@ final class ServerCore: @unchecked Sendable {
     func becomeHTTP2(_ former: Connection, _ bytes: UnsafeRawBufferPointer) {
         guard
             let connection = HTTP2Connection(
-                descriptor: former.descriptor, generation: former.generation, server: self, share: former.share, tls: nil)
+                descriptor: former.descriptor, id: former.id, server: self, share: former.share, tls: nil)
         else {
             former.close()
             return
@@ -275,14 +276,14 @@ final class ServerCore: @unchecked Sendable {
 
     private func replace(_ former: any ServedConnection, by connection: any ServedConnection) {
         loop.replace(former.descriptor, by: connection, for: .readable)
-        connections[Int(former.descriptor)] = connection
+        connections.put(connection)
         // It may have sent its first request with its last word of the handshake.
         readLater(connection)
     }
 
     func closed(_ connection: any ServedConnection) {
         loop.unregister(connection.descriptor)
-        connections[Int(connection.descriptor)] = nil
+        connections.giveBack(connection.id)
         _ = Descriptor(owning: connection.descriptor)
         connectionCount -= 1
         peers.leave(connection.share)
@@ -325,13 +326,7 @@ final class ServerCore: @unchecked Sendable {
     /// The end of a turn of the loop: deadlines, lookups, the journal's batch.
     func endTurn() {
         responder.now = loop.wallNow
-        wheel.advance(to: loop.now) { owner in
-            let descriptor = Int(UInt32(truncatingIfNeeded: owner))
-            guard descriptor < connections.count, let connection = connections[descriptor],
-                connection.generation == UInt32(owner >> 32)
-            else { return nil }
-            return connection.visit(now: loop.now)
-        }
+        wheel.advance(to: loop.now) { connections[$0]?.visit(now: loop.now) }
         if !wheel.isEmpty, !wheelIsTimed {
             wheelIsTimed = true
             loop.schedule(after: DeadlineWheel.slotMilliseconds) { [self] in wheelIsTimed = false }
@@ -410,136 +405,19 @@ final class ServerCore: @unchecked Sendable {
 
     func drain() {
         isDraining = true
-        for connection in connections { connection?.drain() }
+        for connection in connections.all { connection.drain() }
         if connectionCount == 0 { onConnectionsGone?() }
     }
 
     func failPending() {
-        for connection in connections { connection?.failPending() }
+        for connection in connections.all { connection.failPending() }
     }
 
     func closeAll() {
-        for connection in connections { connection?.close() }
-    }
-
-    // MARK: Responses
-
-    /// Writes `head` in HTTP/1.1 form to `output`, which it replaces.
-    func serializeHead(keepAlive: Bool, minorVersion: Int, isChunked: Bool = false) {
-        Self.serialize(head, to: &output, keepAlive: keepAlive, minorVersion: minorVersion, isChunked: isChunked)
-    }
-
-    private static func serialize(_ head: ResponseHead, to output: inout [UInt8], keepAlive: Bool, minorVersion: Int, isChunked: Bool) {
-        output.removeAll(keepingCapacity: true)
-        ResponseLine.statusLine(head.status).withUTF8Buffer { output.append(contentsOf: $0) }
-        head.withLines { output.append(contentsOf: $0) }
-        if let length = head.contentLength, head.status != 204, head.status != 304 { HeadEnding.contentLength(length, &output) }
-        if isChunked { HeadEnding.chunked.withUTF8Buffer { output.append(contentsOf: $0) } }
-        if !keepAlive {
-            HeadEnding.close.withUTF8Buffer { output.append(contentsOf: $0) }
-        } else if minorVersion == 0 {
-            HeadEnding.keepAlive.withUTF8Buffer { output.append(contentsOf: $0) }
-        } else {
-            output.append(0x0D)
-            output.append(0x0A)
-        }
-    }
-
-    // MARK: Bytes of results
-
-    /// The pieces as memory; nil when a part has to be read from a disk. Parts in files are read into memory that lives until the next call.
-    func memory(of result: ReadResult) -> [UnsafeRawBufferPointer]? {
-        var buffers: [UnsafeRawBufferPointer] = []
-        scratch = []
-        for piece in result.pieces {
-            switch piece {
-            case .memory(let slice): buffers.append(slice.bytes)
-            case .file(let handle, let offset, let count):
-                guard let file = handle.file.descriptor else { return nil }
-                let block = OwnedBytes(capacity: count)
-                guard
-                    FileCalls.readIfCached(file, into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset) == count
-                else { return nil }
-                block.count = count
-                scratch.append(block)
-                buffers.append(block.bytes)
-            }
-        }
-        return buffers
-    }
-
-    private var scratch: [OwnedBytes] = []
-
-    /// What `encode` writes to the sink, as a piece of an event stream; nil if it writes nothing.
-    ///
-    /// - Parameter limit: of the payload's bytes in it; nil: as many as there is room for.
-    func encodeEvents(limit: Int? = nil, _ encode: (inout ByteSink) -> Void) -> EventFrames? {
-        var sink = ByteSink(eventBuffer, limit: limit)
-        encode(&sink)
-        return sink.count == 0 ? nil : EventFrames(sink.bytes)
-    }
-
-    /// Reads a result's pieces on a disk worker and gives them to the connection as events.
-    func loadEvents(_ result: ReadResult, for reader: any Exchange, tag: UInt32) {
-        dispatcher.work(.read) { [dispatcher] in
-            var slices: [ByteSlice]? = []
-            for piece in result.pieces {
-                switch piece {
-                case .memory(let slice): slices?.append(slice)
-                case .file(let handle, let offset, let count):
-                    let block = OwnedBytes(capacity: count)
-                    let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
-                    if got != count {
-                        slices = nil
-                    } else {
-                        block.count = count
-                        slices?.append(ByteSlice(block: block, offset: 0, count: count))
-                    }
-                }
-            }
-            let loaded = slices
-            dispatcher.post { reader.loadedEvents(result, loaded, tag: tag) }
-        }
-    }
-
-    /// Brings a range of a file into the page cache.
-    func warm(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: any Exchange) {
-        dispatcher.work(.read) { [dispatcher] in
-            let block = OwnedBytes(capacity: count)
-            _ = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
-            dispatcher.post { exchange.warmed(to: offset + count) }
-        }
-    }
-
-    /// Reads a range of a file for a transport that takes no files.
-    func load(_ handle: SegmentHandle, offset: Int, count: Int, for exchange: any Exchange) {
-        dispatcher.work(.read) { [dispatcher] in
-            let block = OwnedBytes(capacity: count)
-            let got = try? handle.file.read(into: UnsafeMutableRawBufferPointer(start: block.base, count: count), at: offset)
-            block.count = got ?? 0
-            dispatcher.post { exchange.loaded(got == count ? block : nil) }
-        }
+        for connection in connections.all { connection.close() }
     }
 
     func log(_ message: String, name: [UInt8]?) {
         logger.error("\(message)", metadata: name.map { ["stream": "\(StreamLabel.text($0))"] })
-    }
-}
-
-/// How a head ends on HTTP/1.1.
-enum HeadEnding {
-    static let chunked: StaticString = "Transfer-Encoding: chunked\r\n"
-    static let close: StaticString = "Connection: close\r\n\r\n"
-    static let keepAlive: StaticString = "Connection: keep-alive\r\n\r\n"
-
-    static func contentLength(_ length: Int, _ output: inout [UInt8]) {
-        let name: StaticString = "Content-Length: "
-        withUnsafeTemporaryAllocation(byteCount: name.utf8CodeUnitCount + 22, alignment: 1) { line in
-            let place = line.baseAddress!
-            place.copyMemory(from: name.utf8Start, byteCount: name.utf8CodeUnitCount)
-            let end = name.utf8CodeUnitCount + DecimalText.write(UInt64(length), to: place + name.utf8CodeUnitCount)
-            place.storeBytes(of: UInt16(0x0A0D).littleEndian, toByteOffset: end, as: UInt16.self)
-            output.append(contentsOf: UnsafeRawBufferPointer(start: place, count: end + 2))
-        }
     }
 }

@@ -19,7 +19,7 @@ import TransportSecurity
 
 final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     let descriptor: Int32
-    let generation: UInt32
+    let id: ConnectionID
     unowned(unsafe) private let server: ServerCore
     let share: PeerShare
     private var session: TLSSession?
@@ -35,13 +35,13 @@ final class TLSHandshakeConnection: ServedConnection, @unchecked Sendable {
     private var isLingering = false
     var readsLater = false
 
-    init(descriptor: Int32, generation: UInt32, server: ServerCore, share: PeerShare) {
+    init(descriptor: Int32, id: ConnectionID, server: ServerCore, share: PeerShare) {
         self.descriptor = descriptor
-        self.generation = generation
+        self.id = id
         self.server = server
         self.share = share
         began = server.loop.now
-        server.wheel.enter(UInt64(generation) << 32 | UInt64(UInt32(descriptor)), at: began + server.limits.headerMilliseconds / 4)
+        server.wheel.enter(id.packed, at: began + server.limits.headerMilliseconds / 4)
     }
 
     private func begin() -> TLSSession? {

@@ -161,7 +161,7 @@ import Testing
         var closedAt: Int64?
         for time in stride(from: start, through: start + 700_000, by: 1_000) {
             bench.core.wheel.advance(to: time) { owner in
-                UInt32(truncatingIfNeeded: owner) == UInt32(peer.connection.descriptor) && UInt32(owner >> 32) == peer.connection.generation
+                owner == peer.connection.id.packed
                     ? peer.connection.visit(now: time) : nil
             }
             if closedAt == nil, peer.connection.phase == .closed { closedAt = time - start }

@@ -135,8 +135,8 @@ final class ServerBench {
         }
         try #require(status == 0)
         core.accept(pair.0, from: address)
-        let connections = try #require(Mirror(reflecting: core).descendant("connections") as? [Connection?])
-        return Peer(pair.1, try #require(connections[Int(pair.0)]), self)
+        let connection = core.connections.all.first { $0.descriptor == pair.0 }
+        return Peer(pair.1, try #require(connection as? Connection), self)
     }
 
     /// A stream made over a connection of its own.
