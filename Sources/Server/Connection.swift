@@ -26,24 +26,24 @@ import TransportSecurity
 final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecked Sendable {
     let descriptor: Int32
     let id: ConnectionID
-    private let tls: TLSSession?
+    let tls: TLSSession?
     /// It answers every request with its https URL.
     private let redirects: Bool
     /// It waits in the server's list for its share of a turn.
-    @exclusivity(unchecked) private var sendsLater = false
-    private var scanner = HeadScanner()
+    @exclusivity(unchecked) var sendsLater = false
+    var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
-    @exclusivity(unchecked) private var headHasBegun = false
-    @exclusivity(unchecked) private var input: OwnedBytes?
-    private var inputHeld: PeerCharge
-    @exclusivity(unchecked) private var interest: Readiness = [.readable]
-    @exclusivity(unchecked) private var processing = false
+    @exclusivity(unchecked) var headHasBegun = false
+    @exclusivity(unchecked) var input: OwnedBytes?
+    var inputHeld: PeerCharge
+    @exclusivity(unchecked) var interest: Readiness = [.readable]
+    @exclusivity(unchecked) var processing = false
     /// Requests that are here wait for the next turn.
-    @exclusivity(unchecked) private var isPostponed = false
+    @exclusivity(unchecked) var isPostponed = false
     @exclusivity(unchecked) var readsLater = false
     @exclusivity(unchecked) var isPutOff = false
 
-    @exclusivity(unchecked) private var entered = Int64.max
+    @exclusivity(unchecked) var entered = Int64.max
 
     init(
         descriptor: Int32, id: ConnectionID, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
@@ -58,14 +58,14 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         updateDeadline()
     }
 
-    private var channel: ByteChannel {
+    var channel: ByteChannel {
         @inline(__always) get { ByteChannel(descriptor: descriptor, tls: tls) }
     }
 
     // MARK: Deadlines
 
     /// When the wheel is to visit: at the deadline, or on the way to one beyond its horizon, so that no entry comes before `entered`.
-    private var nextVisit: Int64 {
+    var nextVisit: Int64 {
         let deadline = nextDeadline
         return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
     }
@@ -95,7 +95,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         return deadline
     }
 
-    private func phaseIsOver(_ now: Int64) {
+    func phaseIsOver(_ now: Int64) {
         switch phase {
         case .head where isPostponed || readsLater:
             // It waits for us.
@@ -127,7 +127,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     var isWaitingForShare: Bool { isPutOff || readsLater }
 
-    private func setInterest(_ wanted: Readiness) {
+    func setInterest(_ wanted: Readiness) {
         if wanted == interest || phase == .closed { return }
         interest = wanted
         server.loop.change(descriptor, to: wanted)
@@ -143,7 +143,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     /// Bytes that may be read now: the most of a head, or a little of what follows a request that is being answered. What an event stream's reader
     /// sends is dropped, so that it may send on.
-    private var inputRoom: Int {
+    var inputRoom: Int {
         switch phase {
         case .body where input == nil: server.receiveBuffer.count
         // What is behind a first request is kept if that one waits.
@@ -155,7 +155,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// - Parameter limit: of a body's bytes, for one whose turn it is among those that were put off; nil: its socket has told of something.
-    private func receive(_ limit: Int? = nil) {
+    func receive(_ limit: Int? = nil) {
         receiveOnce(limit)
         if tls != nil, phase != .closed, interest.contains(.readable), channel.hasBufferedInput { server.readLater(self) }
     }
@@ -169,7 +169,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         if phase != .closed, interest.contains(.readable) { receive(limit) }
     }
 
-    private func receiveOnce(_ limit: Int?) {
+    func receiveOnce(_ limit: Int?) {
         if phase == .body, input == nil {
             if isPutOff { return }
             // Those who have been put off come first, but for what is little.
@@ -204,7 +204,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     /// The peer has ended its side. An answer that is due is still given; a wait for something new is over, because a peer that is gone
     /// and one that only sends no more look alike.
-    private func ended() {
+    func ended() {
         peerEnded = true
         switch phase {
         case .executing, .sending: updateInterest()
@@ -215,7 +215,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     // MARK: Input
 
-    private func take(_ bytes: UnsafeMutableRawBufferPointer) {
+    func take(_ bytes: UnsafeMutableRawBufferPointer) {
         if let input {
             input.grow(to: input.count + bytes.count)
             (input.base + input.count).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
@@ -232,17 +232,17 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Counts what is kept of the peer's bytes; false: there is no room for it, and the connection is gone.
-    private func chargeInput() -> Bool {
+    func chargeInput() -> Bool {
         if inputHeld.set(input?.capacity ?? 0) { return true }
         close()
         return false
     }
 
     /// Requests that it may begin now, as its socket or an answer that has gone lets it go on.
-    private var newShare: Int { server.requestsAreSpent ? 1 : server.limits.pipelineBudget }
+    var newShare: Int { server.requestsAreSpent ? 1 : server.limits.pipelineBudget }
 
     /// Goes on with kept bytes.
-    private func resume(_ share: Int? = nil) {
+    func resume(_ share: Int? = nil) {
         guard let kept = input, !processing else { return }
         let consumed = process(UnsafeMutableRawBufferPointer(start: kept.base, count: kept.count), share ?? newShare)
         if phase == .closed { return }
@@ -257,7 +257,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Parses and executes what is there, as far as answers come at once. Returns how many bytes were used.
-    private func process(_ bytes: UnsafeMutableRawBufferPointer, _ requests: Int) -> Int {
+    func process(_ bytes: UnsafeMutableRawBufferPointer, _ requests: Int) -> Int {
         processing = true
         defer { processing = false }
         var position = 0
@@ -317,7 +317,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         return position
     }
 
-    private func redirect(_ bytes: UnsafeRawBufferPointer) {
+    func redirect(_ bytes: UnsafeRawBufferPointer) {
         guard let location = server.router.secureLocation(server.requestHead, bytes, port: server.securePort) else {
             refuse(
                 Problem(400, "The request names no host, so that it cannot be sent on to https. Expected a Host field."), keepAlive: false)
@@ -332,7 +332,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         respond(nil)
     }
 
-    private func headBegins() {
+    func headBegins() {
         if headHasBegun { return }
         headHasBegun = true
         endPhase(at: server.loop.now + server.limits.headerMilliseconds)
@@ -343,180 +343,5 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         abandon()
         input = nil
         inputHeld.end()
-    }
-
-    // MARK: Answers
-
-    /// Puts the head's bytes at the beginning of `server.output`.
-    func beginOutput() {
-        // A wait that goes on without its request is one of a request that keeps the connection alive.
-        let keepAlive = request?.keepAlive ?? true
-        server.serializeHead(keepAlive: keepAlive, minorVersion: request?.minorVersion ?? 1)
-        closesAfterSending = !keepAlive
-    }
-
-    func transmit(_ items: [SendItem]?) {
-        if let queue {
-            // A 100 that has not gone yet: the answer goes behind it.
-            queue.append(.memory(ByteSlice(server.output)))
-            for item in items ?? [] { queue.append(item) }
-            return
-        }
-        let sent = server.output.withUnsafeBytes { sendNow($0, more: items != nil) }
-        guard let sent else {
-            close()
-            return
-        }
-        if sent == server.output.count, items == nil {
-            responseIsSent()
-            return
-        }
-        let queue = SendQueue(server.pinned, client)
-        if sent < server.output.count {
-            let block = server.output.withUnsafeBytes { OwnedBytes(copying: UnsafeRawBufferPointer(rebasing: $0[sent...])) }
-            queue.append(.memory(ByteSlice(block: block, offset: 0, count: block.count)))
-        }
-        for item in items ?? [] { queue.append(item) }
-        self.queue = queue
-        if server.output.capacity > 4 * ServerCore.copyLimit { server.output = [] }
-        continueSending()
-    }
-
-    func transmit(shared answer: SharedAnswer) {
-        push(ByteSlice(block: answer.block, offset: 0, count: answer.block.count))
-        if phase == .sending, queue == nil { responseIsSent() }
-    }
-
-    var takesChunks: Bool { (request?.minorVersion ?? 1) > 0 }
-
-    func transmitEventsHead() {
-        server.serializeHead(keepAlive: false, minorVersion: request?.minorVersion ?? 1, isChunked: takesChunks)
-        push(ByteSlice(server.output))
-    }
-
-    func transmitContinue() {
-        push(ByteSlice(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
-    }
-
-    func sendNow(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Int? {
-        switch channel.send(bytes, more: more) {
-        case .bytes(let count): count
-        case .wouldBlock: 0
-        case .end, .failed: nil
-        }
-    }
-
-    func outputIsBlocked() {
-        if isCutOff(holdsTooMuch) { return }
-        peerTook(0)
-        updateDeadline()
-        updateInterest()
-    }
-
-    func continueSending() {
-        guard let queue, !warming else { return }
-        if sendsLater { return }
-        if server.sendBytesLeft <= 0 || server.hasSenders {
-            // It waits for us and not for its peer.
-            sendsLater = true
-            waitsForServer()
-            server.sendLater(self)
-            updateInterest()
-            return
-        }
-        sendShare(queue)
-    }
-
-    private func sendShare(_ queue: SendQueue) {
-        var moved = 0
-        let budget = min(server.limits.sendBudget, server.sendBytesLeft)
-        let progress = queue.flush(channel, budget: budget, moved: &moved, scratch: server.fileBuffer)
-        server.sendBytesLeft -= moved
-        switch progress {
-        case .done:
-            self.queue = nil
-            floor.tookAll()
-            updateInterest()
-            if phase == .streaming { pumpEvents() } else if phase == .sending { responseIsSent() }
-        case .blocked, .budgetSpent:
-            peerTook(moved)
-            outputIsBlocked()
-        case .cold(let handle, let offset, let count):
-            warming = true
-            waitsForServer()
-            updateInterest()
-            if channel.sendsFiles {
-                server.warm(handle, offset: offset, count: count, for: self)
-            } else {
-                server.load(handle, offset: offset, count: count, for: self)
-            }
-        case .failed: close()
-        case .truncated:
-            server.log("a segment ended before its stream", name: nil)
-            close()
-        }
-    }
-
-    /// The turn has a share for it.
-    func resumeSending() {
-        sendsLater = false
-        if let queue, !warming { sendShare(queue) }
-    }
-
-    private func responseIsSent() {
-        if closesAfterSending || server.isDraining {
-            linger()
-            return
-        }
-        phase = .head
-        endPhase(at: server.loop.now + server.limits.idleMilliseconds)
-        if input != nil { resume() } else if peerEnded { close() }
-    }
-
-    /// Goes on after the pipeline's budget was spent.
-    func resumePostponed(_ share: Int) {
-        isPostponed = false
-        if phase == .head { resume(share) }
-    }
-
-    func eventsEnded() { linger() }
-
-    /// Ends our side and waits a little for the peer to end its own.
-    private func linger() {
-        phase = .lingering
-        input = nil
-        inputHeld.end()
-        if peerEnded {
-            close()
-            return
-        }
-        channel.endSending()
-        endPhase(at: server.loop.now + (server.isDraining ? 100 : server.limits.lingerMilliseconds))
-        updateInterest()
-    }
-
-    func close() {
-        if phase == .closed { return }
-        // Between answers the end is an orderly one (RFC 8446 6.1); an answer that breaks off must not look complete.
-        if let tls, phase == .head || phase == .lingering { _ = tls.sendClose() }
-        abandon()
-        input = nil
-        inputHeld.end()
-        server.closed(self)
-    }
-
-    /// The server is ending: waits end, idle connections close, answers in progress are finished.
-    func drain() {
-        switch phase {
-        case .head:
-            if input != nil { return }
-            // A request that is here already is answered; one that a new connection was opened for will be here in a moment.
-            if !peerEnded { receive() }
-            guard phase == .head, input == nil, !headHasBegun else { return }
-            if tag == 0 { endPhase(at: min(phaseEnd, server.loop.now + server.limits.newConnectionMilliseconds)) } else { close() }
-        case .polling: pollIsOver()
-        case .streaming: endEvents()
-        case .body, .executing, .sending, .lingering, .closed: break
-        }
     }
 }
