@@ -325,8 +325,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         }
         tag &+= 1
         request = PendingRequest(
-            nil, context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, problem: nil,
-            body: .nothing, client: share)
+            .none, context: ResponseContext(), keepAlive: false, minorVersion: server.requestHead.minorVersion, client: share)
         noteForLog(bytes)
         server.responder.redirect(to: location, &server.head)
         respond(nil)

@@ -26,12 +26,18 @@ extension Exchange {
         share.begins(in: server.loop.turn)
         let limits = server.limits
         setClient(share.isExempt && head.has(.forwardedFor) ? server.client(head, bytes, behind: share) : share)
+        func pending(_ subject: PendingRequest.Subject, _ context: ResponseContext, keepAlive: Bool, _ body: BodyReceiver) -> PendingRequest
+        {
+            PendingRequest(
+                subject, context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, body: body, client: client)
+        }
+        func receiver(_ framing: BodyFraming, discards: Bool) -> BodyReceiver {
+            BodyReceiver(framing, limit: limits.bodyBytes, wire: limits.wire, discards: discards, endsWithStream: endsWithStream)
+        }
         switch routed {
         case .stream(let asked):
             if case .length(let count) = framing, count > limits.bodyBytes {
-                request = PendingRequest(
-                    nil, context: asked.context, keepAlive: false, minorVersion: head.minorVersion, problem: nil,
-                    body: .nothing, client: client)
+                request = pending(.none, asked.context, keepAlive: false, .nothing)
                 noteForLog(bytes)
                 refuseTooLarge()
                 return
@@ -39,36 +45,29 @@ extension Exchange {
             let hasBody = asked.verb.takesContent
             var inPlace = 0
             if hasBody, case .length(let count) = framing, count <= following { inPlace = count }
-            request = PendingRequest(
-                asked, context: asked.context, keepAlive: keepAlive, minorVersion: head.minorVersion,
-                problem: nil,
-                body: BodyReceiver(
-                    inPlace > 0 ? .none : framing, limit: limits.bodyBytes, wire: limits.wire, discards: !hasBody,
-                    endsWithStream: endsWithStream), client: client)
-            request!.inPlaceCount = inPlace
-            request!.bringsContent = hasBody
+            let new = pending(
+                .stream(asked), asked.context, keepAlive: keepAlive, receiver(inPlace > 0 ? .none : framing, discards: !hasBody))
+            new.inPlaceCount = inPlace
+            new.bringsContent = hasBody
+            request = new
             if bytes.count > shortHead {
-                request!.headBytes = bytes.count
+                new.headBytes = bytes.count
                 if !reserveBody(0) {
                     noteForLog(bytes)
                     refuseForBodies()
                     return
                 }
             }
+        case .control(let asked):
+            request = pending(.control(asked), asked.context, keepAlive: keepAlive, receiver(framing, discards: true))
         case .preflight(let context):
-            request = PendingRequest(
-                nil, context: context, keepAlive: keepAlive, minorVersion: head.minorVersion, problem: nil,
-                body: BodyReceiver(
-                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream), client: client)
+            request = pending(.preflight, context, keepAlive: keepAlive, receiver(framing, discards: true))
         case .problem(let problem, let context):
             // With Expect the content has not been sent and will not be; without it, a short one is read and dropped.
             var discardable = true
             if case .length(let count) = framing { discardable = count <= limits.bodyBytes }
             let stays = keepAlive && discardable && !(head.expectsContinue && framing != .none)
-            request = PendingRequest(
-                nil, context: context, keepAlive: stays, minorVersion: head.minorVersion, problem: problem,
-                body: BodyReceiver(
-                    framing, limit: limits.bodyBytes, wire: limits.wire, discards: true, endsWithStream: endsWithStream), client: client)
+            request = pending(.problem(problem), context, keepAlive: stays, receiver(framing, discards: true))
             if !stays {
                 noteForLog(bytes)
                 answerWithoutStream()
@@ -155,13 +154,26 @@ extension Exchange {
 
     private func answerWithoutStream() {
         guard let request else { return }
-        if let problem = request.problem {
+        switch request.subject {
+        case .problem(let problem):
             let body = server.responder.refuse(problem, request.context, &server.head)
             respond(body)
-        } else {
+        case .preflight:
             server.responder.preflight(request.context, &server.head)
             respond(nil)
+        case .control(let asked):
+            phase = .executing
+            let tag = tag
+            server.control(asked) { [self] in answer($0, tag: tag) }
+        case .stream, .none: preconditionFailure("it is a stream's, or being answered")
         }
+    }
+
+    /// The answer of a control route, at once or later.
+    private func answer(_ answer: ControlAnswer, tag: UInt32) {
+        guard tag == self.tag, phase == .executing else { return }
+        server.responder.control(answer, context, &server.head)
+        respond(answer.body)
     }
 
     private func refuseTooLarge() {
@@ -179,8 +191,7 @@ extension Exchange {
         let (line, began) = (request?.accessLine, request?.began)
         endRequest()
         request = PendingRequest(
-            nil, context: context, keepAlive: keepAlive, minorVersion: 1, problem: problem,
-            body: .nothing, client: share)
+            .none, context: context, keepAlive: keepAlive, minorVersion: 1, client: share)
         request?.accessLine = line
         request?.began = began ?? 0
         let body = server.responder.refuse(problem, context, &server.head)

@@ -3,14 +3,21 @@
 import HTTPWire
 import StreamHTTP
 
-/// What is known of a request while it is being served.
 final class PendingRequest {
-    /// nil: it is answered without a stream.
-    let asked: StreamRequest?
+    /// What becomes of it when its content is here.
+    enum Subject {
+        case stream(StreamRequest)
+        case control(ControlRequest)
+        case preflight
+        case problem(Problem)
+        /// It is being answered already.
+        case none
+    }
+
+    let subject: Subject
     let context: ResponseContext
     let keepAlive: Bool
     let minorVersion: Int
-    let problem: Problem?
     var body: BodyReceiver
     /// When the last byte of the body came, and since when its rate is measured (monotonic ms).
     var lastByteAt: Int64 = 0
@@ -30,17 +37,18 @@ final class PendingRequest {
     var inPlaceCount = 0
 
     init(
-        _ asked: StreamRequest?, context: ResponseContext, keepAlive: Bool, minorVersion: Int, problem: Problem?, body: BodyReceiver,
-        client: PeerShare
+        _ subject: Subject, context: ResponseContext, keepAlive: Bool, minorVersion: Int, body: BodyReceiver = .nothing, client: PeerShare
     ) {
         held = PeerCharge(client)
-        self.asked = asked
+        self.subject = subject
         self.context = context
         self.keepAlive = keepAlive
         self.minorVersion = minorVersion
-        self.problem = problem
         self.body = body
     }
+
+    /// What is asked of a stream.
+    var asked: StreamRequest? { if case .stream(let asked) = subject { asked } else { nil } }
 
     /// Whether a wait can go on without it: nothing in it that the answer depends on, but the cursor and `offset=now`.
     var isPlain: Bool {

@@ -88,6 +88,8 @@ final class ServerCore: @unchecked Sendable {
     @exclusivity(unchecked) var liveReaders = 0
     @exclusivity(unchecked) private(set) var isDraining = false
     var onConnectionsGone: (() -> Void)?
+    /// Answers control requests, at once or later.
+    lazy var control: (ControlRequest, @escaping @Sendable (ControlAnswer) -> Void) -> Void = ControlDesk(server: self).answer
 
     /// Bodies up to this size are copied behind their head.
     static let copyLimit = 64 * 1024

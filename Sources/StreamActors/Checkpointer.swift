@@ -232,6 +232,7 @@ public final class Checkpointer: @unchecked Sendable {
     private func commitFailed(_ batch: [StreamActor.Capture], _ fault: CatalogFault) {
         captures += batch
         if fault.isNoSpace {
+            context.onNoSpace()
             context.onNote("the checkpoint is put off: \(fault)")
         } else {
             context.onFatal("the checkpoint failed: \(fault)")

@@ -98,7 +98,7 @@ extension StreamActor {
 
     private func flushFailed(_ error: Errno) {
         defer { endFlush() }
-        if error == .noSpace || error == Errno(rawValue: 122) {
+        if error.isNoSpace {
             // The bytes stay in memory and in the journal; a later flush or checkpoint tries again.
             context.onNoSpace()
         } else if error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem {

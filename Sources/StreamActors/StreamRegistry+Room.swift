@@ -103,14 +103,24 @@ extension StreamRegistry {
         }
     }
 
-    /// Why the journal takes nothing now.
+    /// Something is refused because the journal takes nothing now; why.
     var noRoom: Refusal {
+        let reason = whyNoRoom
+        if reason == .noSpace { context.onNoSpace() }
+        return reason
+    }
+
+    private var whyNoRoom: Refusal {
         if context.journal.failure != nil { return .unavailable("the journal has failed; the server is about to restart") }
         if let failure = context.journal.roomFailure {
-            guard failure == .noSpace else { return .unavailable("the journal cannot grow: \(failure.text)") }
-            context.onNoSpace()
-            return .noSpace
+            return failure.isNoSpace ? .noSpace : .unavailable("the journal cannot grow: \(failure.text)")
         }
         return .unavailable("the journal is full and the checkpoint is behind")
+    }
+
+    /// Why an append of a few kilobytes would be refused now; nil: it would be taken.
+    public var unreadiness: Refusal? {
+        let isTaken = context.journal.failure == nil && context.journal.reserve(8 << 10, now: context.loop.now) != .none
+        return isTaken ? nil : whyNoRoom
     }
 }

@@ -242,6 +242,16 @@ public final class Responder {
         head.contentLength = nil
     }
 
+    // MARK: Control
+
+    public func control(_ answer: ControlAnswer, _ context: ResponseContext, _ head: inout ResponseHead) {
+        begin(answer.status, context, &head)
+        head.field("Content-Type: ", Array(answer.contentType.utf8))
+        head.add("Cache-Control: no-store\r\n")
+        if answer.mayRetry { head.field("Retry-After: ", settings.retryAfterSeconds) }
+        head.contentLength = answer.body.count
+    }
+
     // MARK: Refusals
 
     /// Returns the body.
@@ -249,18 +259,16 @@ public final class Responder {
         begin(problem.status, context, &head)
         let body: [UInt8]
         if let code = problem.code {
-            body = Array("{\"error\":{\"code\":\"\(code)\",\"message\":\"\(problem.text)\"}}\n".utf8)
+            body = ControlAnswer.error(code: code, problem.text)
             head.add("Content-Type: application/json\r\n")
         } else {
             body = Array((problem.text + "\n").utf8)
             head.add("Content-Type: text/plain; charset=utf-8\r\n")
         }
         head.add("Cache-Control: no-store\r\n")
-        if problem.status == 405 { head.add("Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n") }
+        if let allowed = problem.allowed { head.field("Allow: ", Array(allowed.utf8)) }
         if problem.status == 415 { head.add("Accept-Encoding: identity\r\n") }
-        if problem.status == 503 || problem.status == 507 || problem.status == 429 {
-            head.field("Retry-After: ", settings.retryAfterSeconds)
-        }
+        if problem.mayRetry { head.field("Retry-After: ", settings.retryAfterSeconds) }
         head.contentLength = body.count
         return body
     }

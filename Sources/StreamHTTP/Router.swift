@@ -1,6 +1,5 @@
 // From a request's head to what it asks (PROTOCOL.md 1 to 4, 7, 10).
 
-import Glibc
 import HTTPWire
 import StreamRules
 
@@ -42,16 +41,14 @@ public struct Router: Sendable {
         _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer, _ context: inout ResponseContext
     ) throws(Problem) -> Routed {
         try checkHost(head, bytes, peer)
-        if let range = head.first(.serviceWorker), Self.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "script") {
+        if let range = head.first(.serviceWorker), ByteText.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "script") {
             throw Problem(403, "A stream is no script of a service worker: it would answer for other streams in this browser.")
         }
         if head.method == .options { return .preflight(context) }
         let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
-        let split = Self.index(of: UInt8(ascii: "?"), in: target, from: 0) ?? target.count
+        let split = ByteText.index(of: UInt8(ascii: "?"), in: target, from: 0) ?? target.count
         let path = UnsafeRawBufferPointer(rebasing: target[..<split])
-        guard StreamName.isStreamPath(path) else {
-            throw Problem(404, "There is nothing at this path. Streams live under /v1/stream/.")
-        }
+        guard StreamName.isStreamPath(path) else { return try control(head, path, context) }
         let name: [UInt8]
         do throws(StreamNameFault) {
             switch try StreamName.locate(path, scratch: &scratch) {
@@ -59,6 +56,7 @@ public struct Router: Sendable {
             case .decoded: name = scratch
             }
         } catch {
+            // No route exists below __ds yet, at any root.
             if error == .reserved { throw Problem(404, "There is nothing at this path.", code: "SUBSCRIPTION_NOT_FOUND") }
             throw Problem(400, error.reason)
         }
@@ -68,7 +66,7 @@ public struct Router: Sendable {
             if let origins = settings.origins, let origin = context.origin { try checkOrigin(origin, origins, head, bytes, peer) }
             if let range = head.first(.ifMatch) {
                 let value = UnsafeRawBufferPointer(rebasing: bytes[range])
-                condition = head.count(of: .ifMatch) == 1 && Self.equals(value, "*") ? .exists : .never
+                condition = head.count(of: .ifMatch) == 1 && ByteText.equals(value, "*") ? .exists : .never
             }
             if head.method != .delete, head.has(.contentEncoding) { try checkEncoding(head, bytes) }
         default: break
@@ -76,8 +74,7 @@ public struct Router: Sendable {
         let verb: StreamVerb
         switch head.method {
         case .get:
-            let query = UnsafeRawBufferPointer(rebasing: target[min(split + 1, target.count)...])
-            var asked = try read(query, &context)
+            var asked = try read(Query(of: target, behind: split), &context)
             if asked.mode == .events, let range = head.first(.lastEventID),
                 let offset = StreamOffset.parse(UnsafeRawBufferPointer(rebasing: bytes[range]))
             {
@@ -100,9 +97,24 @@ public struct Router: Sendable {
             context.location = location(head, bytes, path, peer)
         case .post: verb = .append(try append(head, bytes))
         case .delete: verb = .delete
-        case .options, .other: throw Problem(405, "This method is not known here. Allowed are \(Self.allowed).")
+        case .options, .other:
+            throw Problem(405, "This method is not known here. Allowed are \(Self.allowed).", allowed: Self.allowed)
         }
         return .stream(StreamRequest(name: name, verb: verb, condition: condition, context: context))
+    }
+
+    // MARK: Control
+
+    /// What is asked for beside the streams.
+    private func control(_ head: RequestHead, _ path: UnsafeRawBufferPointer, _ context: ResponseContext) throws(Problem) -> Routed {
+        guard let route = ControlRoute.allCases.first(where: { ByteText.equals(path, $0.path) }) else {
+            throw Problem(404, "There is nothing at this path. Streams live under /v1/stream/.")
+        }
+        guard route.allows(head.method) else {
+            throw Problem(
+                405, "This method is not known here. Allowed are \(route.allowed).", code: "INVALID_REQUEST", allowed: route.allowed)
+        }
+        return .control(ControlRequest(route: route, context: context))
     }
 
     // MARK: Who may ask
@@ -129,7 +141,7 @@ public struct Router: Sendable {
         for field in head.fields where field.name == .contentEncoding {
             for coding in bytes[field.valueRange].split(separator: UInt8(ascii: ",")) {
                 let trimmed = coding.filter { $0 != 0x20 && $0 != 0x09 }
-                if trimmed.isEmpty || trimmed.withUnsafeBytes({ Self.equalsIgnoringCase($0, "identity") }) { continue }
+                if trimmed.isEmpty || trimmed.withUnsafeBytes({ ByteText.equalsIgnoringCase($0, "identity") }) { continue }
                 throw Problem(415, "The header Content-Encoding names a coding; expected none: content is stored as it comes.")
             }
         }
@@ -137,27 +149,22 @@ public struct Router: Sendable {
 
     // MARK: Reading
 
-    private func read(_ query: UnsafeRawBufferPointer, _ context: inout ResponseContext) throws(Problem) -> ReadRequest {
+    private func read(_ query: Query, _ context: inout ResponseContext) throws(Problem) -> ReadRequest {
         var start: ReadRequest.Start??
         var mode: ReadRequest.Mode??
-        var position = 0
-        while position < query.count {
-            let end = Self.index(of: UInt8(ascii: "&"), in: query, from: position) ?? query.count
-            let pair = UnsafeRawBufferPointer(rebasing: query[position..<end])
-            let equals = Self.index(of: UInt8(ascii: "="), in: pair, from: 0) ?? pair.count
-            let key = UnsafeRawBufferPointer(rebasing: pair[..<equals])
-            let value = UnsafeRawBufferPointer(rebasing: pair[min(equals + 1, pair.count)...])
-            position = end + 1
-            if Self.equals(key, "offset") {
+        var cursor: UInt64?
+        try query.forEach { (name, value) throws(Problem) in
+            if ByteText.equals(name, "offset") {
                 if start != nil { throw Problem(400, "The parameter offset is given twice; expected one.") }
-                start = .some(try decoded(value, "offset", Self.start))
-            } else if Self.equals(key, "live") {
+                start = .some(try Query.decoded(value, "offset", Self.start))
+            } else if ByteText.equals(name, "live") {
                 if mode != nil { throw Problem(400, "The parameter live is given twice; expected one.") }
-                mode = .some(try decoded(value, "live", Self.mode))
-            } else if Self.equals(key, "cursor") {
-                context.cursor = StreamCursor.parse(value)
+                mode = .some(try Query.decoded(value, "live", Self.mode))
+            } else if ByteText.equals(name, "cursor") {
+                cursor = StreamCursor.parse(value)
             }
         }
+        context.cursor = cursor
         guard let mode = mode ?? .catchUp else {
             throw Problem(400, "The parameter live is not known; expected long-poll or sse.")
         }
@@ -179,56 +186,13 @@ public struct Router: Sendable {
     }
 
     private static func start(_ offset: UnsafeRawBufferPointer) -> ReadRequest.Start? {
-        if equals(offset, "-1") { return .beginning }
-        if equals(offset, "now") { return .now }
+        if ByteText.equals(offset, "-1") { return .beginning }
+        if ByteText.equals(offset, "now") { return .now }
         return StreamOffset.parse(offset).map { .position($0.position) }
     }
 
     private static func mode(_ live: UnsafeRawBufferPointer) -> ReadRequest.Mode? {
-        equals(live, "long-poll") ? .longPoll : equals(live, "sse") ? .events : nil
-    }
-
-    private static func index(of byte: UInt8, in bytes: UnsafeRawBufferPointer, from position: Int) -> Int? {
-        guard position < bytes.count, let base = bytes.baseAddress,
-            let found = memchr(base + position, Int32(byte), bytes.count - position)
-        else { return nil }
-        return UnsafeRawPointer(found) - base
-    }
-
-    @inline(__always)
-    private static func equals(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
-        bytes.count == text.utf8CodeUnitCount && memcmp(bytes.baseAddress!, text.utf8Start, bytes.count) == 0
-    }
-
-    /// What a parameter's value means, percent-decoded.
-    private func decoded<Meaning>(
-        _ value: UnsafeRawBufferPointer, _ name: String, _ meaning: (UnsafeRawBufferPointer) -> Meaning?
-    ) throws(Problem) -> Meaning? {
-        if Self.index(of: UInt8(ascii: "%"), in: value, from: 0) == nil { return meaning(value) }
-        var result: [UInt8] = []
-        var index = 0
-        while index < value.count {
-            if value[index] != UInt8(ascii: "%") {
-                result.append(value[index])
-                index += 1
-                continue
-            }
-            guard index + 2 < value.count, let high = Self.hex(value[index + 1]), let low = Self.hex(value[index + 2]) else {
-                throw Problem(400, "The parameter \(name) has an invalid percent-encoding; expected % and two hexadecimal digits.")
-            }
-            result.append(high << 4 | low)
-            index += 3
-        }
-        return result.withUnsafeBytes(meaning)
-    }
-
-    private static func hex(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-        default: nil
-        }
+        ByteText.equals(live, "long-poll") ? .longPoll : ByteText.equals(live, "sse") ? .events : nil
     }
 
     // MARK: Creating
@@ -316,7 +280,7 @@ public struct Router: Sendable {
     private func scheme(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ peer: RequestPeer) -> [UInt8] {
         if peer.isTrustedProxy, let forwarded = head.first(.forwardedProto) {
             let value = firstElement(UnsafeRawBufferPointer(rebasing: bytes[forwarded]))
-            for known in ["http", "https"] where Self.equalsIgnoringCase(value, known) { return Array(known.utf8) }
+            for known in ["http", "https"] where ByteText.equalsIgnoringCase(value, known) { return Array(known.utf8) }
         }
         return Array((peer.secure ? "https" : "http").utf8)
     }
@@ -383,7 +347,7 @@ public struct Router: Sendable {
 
     private func closes(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) -> Bool {
         guard let range = head.first(.streamClosed) else { return false }
-        return Self.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "true")
+        return ByteText.equalsIgnoringCase(UnsafeRawBufferPointer(rebasing: bytes[range]), "true")
     }
 
     // MARK: Fields
@@ -416,11 +380,5 @@ public struct Router: Sendable {
             list += bytes[field.valueRange]
         }
         return list
-    }
-
-    static func equalsIgnoringCase(_ bytes: UnsafeRawBufferPointer, _ lowercase: String) -> Bool {
-        let expected = lowercase.utf8
-        guard bytes.count == expected.count else { return false }
-        return zip(bytes, expected).allSatisfy { byte, wanted in (byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte) == wanted }
     }
 }

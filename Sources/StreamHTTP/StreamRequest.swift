@@ -11,12 +11,18 @@ public struct Problem: Error, Sendable, Equatable {
     public let text: String
     /// The code of a control API's error, which is told as JSON (SUBSCRIPTIONS.md 12.15); nil: plain text.
     public let code: String?
+    /// Of a 405: the methods that there are.
+    public let allowed: String?
 
-    public init(_ status: Int, _ text: String, code: String? = nil) {
+    public init(_ status: Int, _ text: String, code: String? = nil, allowed: String? = nil) {
         self.status = status
         self.text = text
         self.code = code
+        self.allowed = allowed
     }
+
+    /// The same request may succeed a little later.
+    var mayRetry: Bool { status == 503 || status == 507 || status == 429 }
 }
 
 /// How a request came.
@@ -139,6 +145,7 @@ enum StreamBounds {
 
 public enum Routed: Sendable {
     case stream(StreamRequest)
+    case control(ControlRequest)
     case preflight(ResponseContext)
     case problem(Problem, ResponseContext)
 }

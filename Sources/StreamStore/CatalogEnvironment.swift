@@ -71,7 +71,7 @@ final class CatalogEnvironment: @unchecked Sendable {
             try SystemDisk().open(path, .createOrOpen).allocate(size: size)
         } catch {
             throw CatalogFault(
-                "cannot make room for \(path): \(error.text)", isNoSpace: error == .noSpace || error == Errno(rawValue: EDQUOT))
+                "cannot make room for \(path): \(error.text)", isNoSpace: error.isNoSpace)
         }
     }
 

@@ -53,7 +53,7 @@ public final class DataDirectory: Sendable {
         switch error {
         case .readOnlyFileSystem:
             DataDirectoryFault("the data directory \(path) is on a read-only file system; the server needs to write there")
-        case .noSpace, Errno(rawValue: EDQUOT):
+        case let error where error.isNoSpace:
             DataDirectoryFault("the disk of the data directory \(path) is full; free some space and start again")
         case .permissionDenied, .notPermitted:
             DataDirectoryFault("the data directory \(path) is not writable by this user (\(action)): \(error.text)")
@@ -197,4 +197,6 @@ public final class DataDirectory: Sendable {
 extension Errno {
     /// The C library's words for the error.
     public var text: String { String(cString: strerror(rawValue)) }
+    /// The disk is full, or this user's part of it.
+    public var isNoSpace: Bool { self == .noSpace || rawValue == Glibc.EDQUOT }
 }

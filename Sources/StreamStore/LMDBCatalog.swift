@@ -396,7 +396,7 @@ public final class LMDBCatalog: Catalog, @unchecked Sendable {
         if code != 0 {
             throw CatalogFault(
                 "cannot \(action): \(String(cString: mdb_strerror(code)))",
-                isNoSpace: code == ENOSPC || code == EDQUOT || code == MDB_MAP_FULL)
+                isNoSpace: Errno(rawValue: code).isNoSpace || code == MDB_MAP_FULL)
         }
     }
 

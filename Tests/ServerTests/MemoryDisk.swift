@@ -8,6 +8,8 @@ import SystemPackage
 /// @unchecked Sendable: used by one test on one thread.
 final class MemoryDisk: Disk, @unchecked Sendable {
     private var files: [String: MemoryFile] = [:]
+    /// Why no file can be made.
+    var refusal: Errno?
 
     func open(_ path: String, _ access: FileCalls.Access) throws(Errno) -> any DiskFile {
         if let file = files[path] {
@@ -18,6 +20,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
         case .readOnly, .readWrite: throw .noSuchFileOrDirectory
         case .createOrOpen, .createOrOpenDirect, .createNew: break
         }
+        if let refusal { throw refusal }
         let file = try MemoryFile()
         files[path] = file
         return file

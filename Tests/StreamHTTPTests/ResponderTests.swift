@@ -354,13 +354,14 @@ import Testing
 
     @Test(
         arguments: [
-            (400, []), (403, []), (404, []), (405, ["Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS"]), (408, []), (413, []), (414, []),
+            (400, []), (403, []), (404, []), (405, ["Allow: GET, HEAD"]), (408, []), (413, []), (414, []),
             (417, []), (431, []),
             (503, ["Retry-After: 1"]), (505, []), (507, ["Retry-After: 1"]),
         ] as [(Int, [String])])
     func problems(status: Int, extra: [String]) {
         var head = ResponseHead()
-        let body = Self.responder().refuse(Problem(status, "Why."), ResponseContext(), &head)
+        let body = Self.responder().refuse(
+            Problem(status, "Why.", allowed: status == 405 ? "GET, HEAD" : nil), ResponseContext(), &head)
         Self.expect(head, status, ["Content-Type: text/plain; charset=utf-8", "Cache-Control: no-store"] + extra, length: 5)
         #expect(text(body) == "Why.\n")
     }
@@ -372,6 +373,28 @@ import Testing
         let body = Self.responder().refuse(refused, ResponseContext(), &head)
         Self.expect(head, 404, ["Content-Type: application/json", "Cache-Control: no-store"], length: body.count)
         #expect(text(body) == "{\"error\":{\"code\":\"SUBSCRIPTION_NOT_FOUND\",\"message\":\"There is nothing at this path.\"}}\n")
+    }
+
+    /// The one form of errors of control routes (SUBSCRIPTIONS.md 12.15), whatever the message holds.
+    @Test(
+        arguments: [
+            ("plain", "plain"), ("a \"b\" c", #"a \"b\" c"#), (#"back\slash"#, #"back\\slash"#),
+            ("two\nlines\ttab\r", #"two\nlines\ttab\r"#),
+            ("\u{1}\u{1F}\u{7F}", "\\u0001\\u001f\u{7F}"), ("umlaut ü, 日本 🙂", "umlaut ü, 日本 🙂"), ("", ""),
+        ])
+    func controlErrors(message: String, escaped: String) {
+        var head = ResponseHead()
+        let answer = ControlAnswer(Problem(503, message))
+        Self.responder().control(answer, ResponseContext(), &head)
+        Self.expect(
+            head, 503, ["Content-Type: application/json", "Cache-Control: no-store", "Retry-After: 1"], length: answer.body.count)
+        #expect(text(answer.body) == "{\"error\":{\"code\":\"UNAVAILABLE\",\"message\":\"\(escaped)\"}}\n")
+    }
+
+    @Test func controlAnswers() {
+        var head = ResponseHead()
+        Self.responder().control(ControlAnswer(200, json: "{}"), ResponseContext(), &head)
+        Self.expect(head, 200, ["Content-Type: application/json", "Cache-Control: no-store"], length: 3)
     }
 
     // MARK: CORS and Date

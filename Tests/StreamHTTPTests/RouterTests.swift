@@ -43,10 +43,39 @@ import Testing
         #expect(!context.headOnly && context.origin == nil)
     }
 
+    /// Control paths beside the streams: exactly those, with a query that does not matter.
+    @Test(arguments: [
+        ("GET", "/healthz", ControlRoute.health), ("HEAD", "/healthz", .health), ("GET", "/readyz", .readiness),
+        ("GET", "/readyz?verbose", .readiness),
+    ])
+    func controlRoutes(method: String, target: String, wanted: ControlRoute) throws {
+        guard case .control(let asked) = try route(method, target) else { throw NotRouted() }
+        #expect(asked.route == wanted && asked.context.headOnly == (method == "HEAD"))
+    }
+
+    @Test(arguments: ["POST", "PUT", "DELETE", "PATCH", "get"], ["/healthz", "/readyz"])
+    func otherMethodsOfControlRoutes(method: String, target: String) throws {
+        let refused = try problem(method, target)
+        #expect(refused.status == 405 && refused.allowed == "GET, HEAD, OPTIONS" && refused.code == "INVALID_REQUEST")
+    }
+
+    @Test(arguments: ["/healthz/", "/Healthz", "/healthzz", "/health", "/%68ealthz", "/readyz/x", "//healthz"])
+    func noControlRoutes(target: String) throws {
+        #expect(try problem("GET", target).status == 404)
+    }
+
+    /// A page of a foreign origin, or a name that was made to point here, gets no answer of the server's health.
+    @Test func controlRoutesAreGuardedAsStreamsAre() throws {
+        var settings = RouterSettings()
+        settings.allowsHost = { _ in false }
+        guard case .problem(let refused, _) = try route("GET", "/healthz", router: Router(settings)) else { throw NotRouted() }
+        #expect(refused.status == 421)
+    }
+
     @Test(arguments: ["PATCH", "TRACE", "get", "Put", "LINK", "X"])
     func otherMethods(method: String) throws {
         let problem = try problem(method, "/v1/stream/a")
-        #expect(problem.status == 405)
+        #expect(problem.status == 405 && problem.allowed == "GET, HEAD, PUT, POST, DELETE, OPTIONS")
         for known in ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"] { #expect(problem.text.contains(known)) }
     }
 
@@ -447,10 +476,12 @@ import Testing
             let router = Router(settings)
             for (method, target) in [
                 ("GET", "/v1/stream/a"), ("OPTIONS", "/v1/stream/a"), ("PUT", "/"), ("GET", "/v1/stream/a?live=x"), ("X", "/v1/stream/a"),
+                ("GET", "/healthz"), ("PUT", "/readyz"),
             ] {
                 let context: ResponseContext
                 switch try route(method, target, fields, router: router) {
                 case .stream(let request): context = request.context
+                case .control(let request): context = request.context
                 case .preflight(let preflight): context = preflight
                 case .problem(_, let refused): context = refused
                 }
