@@ -13,11 +13,9 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
     /// Any other valid name; the text is at ``Field/nameRange``.
     case other
     // Framing and connection (RFC 9110, RFC 9112)
-    case host, contentLength, transferEncoding, connection, expect, upgrade, te
+    case host, contentLength, transferEncoding, connection, expect
     // Representation and client (RFC 9110)
-    case contentType, contentEncoding, ifMatch, ifNoneMatch, origin, accept, acceptEncoding, userAgent, authorization
-    // CORS preflight (Fetch 3.2)
-    case accessControlRequestMethod, accessControlRequestHeaders
+    case contentType, contentEncoding, ifMatch, ifNoneMatch, origin, authorization
     // Fetch and the event stream format: Service-Worker, Last-Event-ID
     case serviceWorker, lastEventID
     // Set by proxies: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host
@@ -37,19 +35,12 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
         case .transferEncoding: "Transfer-Encoding"
         case .connection: "Connection"
         case .expect: "Expect"
-        case .upgrade: "Upgrade"
-        case .te: "TE"
         case .contentType: "Content-Type"
         case .contentEncoding: "Content-Encoding"
         case .ifMatch: "If-Match"
         case .ifNoneMatch: "If-None-Match"
         case .origin: "Origin"
-        case .accept: "Accept"
-        case .acceptEncoding: "Accept-Encoding"
-        case .userAgent: "User-Agent"
         case .authorization: "Authorization"
-        case .accessControlRequestMethod: "Access-Control-Request-Method"
-        case .accessControlRequestHeaders: "Access-Control-Request-Headers"
         case .serviceWorker: "Service-Worker"
         case .lastEventID: "Last-Event-ID"
         case .forwardedFor: "X-Forwarded-For"
@@ -71,21 +62,15 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
     /// The name spelled by `name`, compared without case; `.other` for everything else, valid token or not.
     public static func recognize(_ name: UnsafeRawBufferPointer) -> FieldName {
         switch name.count {
-        case 2:
-            if matches(name, .te) { return .te }
         case 4:
             if matches(name, .host) { return .host }
         case 6:
             if matches(name, .expect) { return .expect }
             if matches(name, .origin) { return .origin }
-            if matches(name, .accept) { return .accept }
-        case 7:
-            if matches(name, .upgrade) { return .upgrade }
         case 8:
             if matches(name, .ifMatch) { return .ifMatch }
         case 10:
             if matches(name, .connection) { return .connection }
-            if matches(name, .userAgent) { return .userAgent }
             if matches(name, .streamTTL) { return .streamTTL }
             if matches(name, .streamSeq) { return .streamSeq }
         case 11:
@@ -103,7 +88,6 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
             if matches(name, .producerEpoch) { return .producerEpoch }
             if matches(name, .serviceWorker) { return .serviceWorker }
         case 15:
-            if matches(name, .acceptEncoding) { return .acceptEncoding }
             if matches(name, .forwardedFor) { return .forwardedFor }
         case 16:
             if matches(name, .forwardedHost) { return .forwardedHost }
@@ -117,10 +101,6 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
             if matches(name, .streamForkOffset) { return .streamForkOffset }
         case 22:
             if matches(name, .streamForkSubOffset) { return .streamForkSubOffset }
-        case 29:
-            if matches(name, .accessControlRequestMethod) { return .accessControlRequestMethod }
-        case 30:
-            if matches(name, .accessControlRequestHeaders) { return .accessControlRequestHeaders }
         default: break
         }
         return .other

@@ -111,7 +111,7 @@ public final class ServerRuntime {
     /// What is asked for beyond the drain's own time, for the last checkpoint.
     private static let checkpointMicroseconds: UInt64 = 60_000_000
 
-    /// Opens everything up to and including the listeners. `onSignal` aside, nothing is served before `run`.
+    /// Opens everything up to and including the listeners. Signals aside, nothing is served before `run`.
     public init(_ settings: Settings, dataDirectory: String, _ conditions: StartConditions = StartConditions()) throws {
         self.settings = settings
         let manager = conditions.manager

@@ -33,7 +33,6 @@ public final class StreamRegistry: @unchecked Sendable {
     @exclusivity(unchecked) public private(set) var nextStreamID: UInt64
     @exclusivity(unchecked) public private(set) var streamCount: Int
     /// Streams in memory.
-    public var loadedCount: Int { table.count }
     package var loaded: [StreamActor] { ring.all }
     var rounds = RegistryRounds()
     /// The catalog does not know of the wall clock's last jump.

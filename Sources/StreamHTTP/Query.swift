@@ -1,6 +1,6 @@
 // The query of a request target: pairs `name=value` between `&`, values percent-decoded when they are wanted. Points into the request's bytes.
 
-import Glibc
+import StreamRules
 
 struct Query {
     private let bytes: UnsafeRawBufferPointer
@@ -15,9 +15,9 @@ struct Query {
     func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(Problem) -> Void) throws(Problem) {
         var position = 0
         while position < bytes.count {
-            let end = ByteText.index(of: UInt8(ascii: "&"), in: bytes, from: position) ?? bytes.count
+            let end = ByteWord.index(of: UInt8(ascii: "&"), bytes, from: position) ?? bytes.count
             let pair = UnsafeRawBufferPointer(rebasing: bytes[position..<end])
-            let equals = ByteText.index(of: UInt8(ascii: "="), in: pair, from: 0) ?? pair.count
+            let equals = ByteWord.index(of: UInt8(ascii: "="), pair, from: 0) ?? pair.count
             position = end + 1
             try body(
                 UnsafeRawBufferPointer(rebasing: pair[..<equals]),
@@ -29,7 +29,7 @@ struct Query {
     static func decoded<Meaning>(
         _ value: UnsafeRawBufferPointer, _ name: String, _ meaning: (UnsafeRawBufferPointer) -> Meaning?
     ) throws(Problem) -> Meaning? {
-        if ByteText.index(of: UInt8(ascii: "%"), in: value, from: 0) == nil { return meaning(value) }
+        if ByteWord.index(of: UInt8(ascii: "%"), value, from: 0) == nil { return meaning(value) }
         var result: [UInt8] = []
         var index = 0
         while index < value.count {
@@ -57,18 +57,13 @@ struct Query {
     }
 }
 
-/// Looking at bytes of a request.
+/// Comparing bytes of a request with texts.
 enum ByteText {
-    static func index(of byte: UInt8, in bytes: UnsafeRawBufferPointer, from position: Int) -> Int? {
-        guard position < bytes.count, let base = bytes.baseAddress,
-            let found = memchr(base + position, Int32(byte), bytes.count - position)
-        else { return nil }
-        return UnsafeRawPointer(found) - base
-    }
-
     @inline(__always)
     static func equals(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
-        bytes.count == text.utf8CodeUnitCount && memcmp(bytes.baseAddress!, text.utf8Start, bytes.count) == 0
+        guard bytes.count == text.utf8CodeUnitCount else { return false }
+        for index in 0..<bytes.count where bytes[index] != text.utf8Start[index] { return false }
+        return true
     }
 
     static func equalsIgnoringCase(_ bytes: UnsafeRawBufferPointer, _ lowercase: String) -> Bool {

@@ -46,7 +46,7 @@ public struct Router: Sendable {
         }
         if head.method == .options { return .preflight(context) }
         let target = UnsafeRawBufferPointer(rebasing: bytes[head.target])
-        let split = ByteText.index(of: UInt8(ascii: "?"), in: target, from: 0) ?? target.count
+        let split = ByteWord.index(of: UInt8(ascii: "?"), target, from: 0) ?? target.count
         let path = UnsafeRawBufferPointer(rebasing: target[..<split])
         guard StreamName.isStreamPath(path) else { return try control(head, path, context) }
         let name: [UInt8]

@@ -10,8 +10,7 @@
 // A subtraction borrows upwards only. So in the masks of `zeroes` and `jsonStringStops` the lowest mark is always true, and
 // a mark above it may be false: use them to find the first hit only. `exactZeroes` has no false marks.
 
-@usableFromInline
-enum ByteWord {
+public enum ByteWord {
     @usableFromInline static let ones: UInt64 = 0x0101_0101_0101_0101
     @usableFromInline static let highs: UInt64 = 0x8080_8080_8080_8080
 
@@ -34,7 +33,7 @@ enum ByteWord {
     }
 
     /// The first place of `byte` in `bytes` from `start` on.
-    static func index(of byte: UInt8, _ bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
+    public static func index(of byte: UInt8, _ bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
         guard let base = bytes.baseAddress else { return nil }
         var index = start
         while bytes.count - index >= 8 {

@@ -12,9 +12,6 @@ public enum EventStream {
     /// A comment line, which keeps an idle connection alive through proxies.
     public static let heartbeat: StaticString = ":\n\n"
 
-    /// No control event is longer: the parts around it, two offsets and a cursor of 20 digits.
-    public static let controlEventMaximumLength = 41 + 33 + 18 + 20 + 37 + 3 + 33 + 2
-
     /// Writes a control event.
     public static func putControl(_ control: EventStreamControl, _ sink: inout ByteSink) {
         sink.put("event: control\ndata:{\"streamNextOffset\":\"")

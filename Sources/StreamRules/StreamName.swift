@@ -191,44 +191,4 @@ public enum StreamName {
         default: nil
         }
     }
-
-    // MARK: Writing
-
-    /// Appends the percent-encoded form of a name to `out`: printable ASCII, and again the same name when it is read as the
-    /// rest of a path. What RFC 3986 allows in a path segment stays, everything else becomes `%XX`.
-    public static func appendEncoded(_ name: UnsafeRawBufferPointer, to out: inout [UInt8]) {
-        for byte in name {
-            if isPathByte(byte) {
-                out.append(byte)
-            } else {
-                let value = byte == encodedSlash ? 0x2F : byte
-                out.append(0x25)
-                out.append(upperHexDigit(value >> 4))
-                out.append(upperHexDigit(value & 0xF))
-            }
-        }
-    }
-
-    /// The percent-encoded form of a name, for logs.
-    public static func printable(_ name: UnsafeRawBufferPointer) -> String {
-        var out: [UInt8] = []
-        out.reserveCapacity(name.count)
-        appendEncoded(name, to: &out)
-        return String(decoding: out, as: UTF8.self)
-    }
-
-    /// `pchar` of RFC 3986 section 3.3, and the slash.
-    private static func isPathByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true  // letters, digits
-        case 0x2D, 0x2E, 0x5F, 0x7E: true  // - . _ ~
-        case 0x21, 0x24, 0x26...0x2C, 0x3B, 0x3D: true  // ! $ & ' ( ) * + , ; =
-        case 0x2F, 0x3A, 0x40: true  // / : @
-        default: false
-        }
-    }
-
-    private static func upperHexDigit(_ value: UInt8) -> UInt8 {
-        value < 10 ? value + 0x30 : value + 0x37
-    }
 }

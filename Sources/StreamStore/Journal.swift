@@ -21,7 +21,7 @@ import SystemPackage
 public final class Journal: @unchecked Sendable {
     public enum Room: Equatable, Sendable {
         case available
-        /// Room is being made; ask again when `roomChanged` has been called.
+        /// Room is being made; ask again when `onRoom` has been called.
         case soon
         /// There is none: the disk is full, or the checkpoint is behind.
         case none
@@ -358,9 +358,6 @@ public final class Journal: @unchecked Sendable {
             position += count
         }
     }
-
-    /// Bytes of the files that hold records after the last checkpoint, the current one included.
-    public var liveBytes: Int { old.reduce(0) { $0 + $1.size } + current.offset }
 
     /// Drops the files whose records are all covered by a checkpoint. One is kept to be written anew.
     public func release(through lsn: UInt64) {

@@ -1,4 +1,4 @@
-// The thread that makes batches durable: takes one, writes it with one pwritev, syncs once, reports. While it syncs, the reactor gathers
+// The thread that makes batches durable: takes one, writes it (one pwritev where it fits), syncs once, reports. While it syncs, the reactor gathers
 // the next batch. It decides nothing, and after an error it writes nothing more.
 
 import Glibc

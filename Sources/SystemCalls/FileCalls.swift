@@ -146,10 +146,6 @@ public enum FileCalls {
         try unlessInterrupted { Glibc.fdatasync(descriptor) }
     }
 
-    public static func sync(_ descriptor: Int32) throws(Errno) {
-        try unlessInterrupted { Glibc.fsync(descriptor) }
-    }
-
     /// Reserves space so that later writes into the range cannot fail for lack of it (where the file system supports it).
     public static func allocate(_ descriptor: Int32, size: Int) throws(Errno) {
         let code = posix_fallocate(descriptor, 0, off_t(size))

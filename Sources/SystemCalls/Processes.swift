@@ -36,7 +36,7 @@ public enum Processes {
 
     public static func ignoreSignals() { clinux_ignore_signals() }
 
-    /// Starts a thread with a name that `ps` and `top` show; the thread is never joined through this handle.
+    /// Starts a thread with a name that `ps` and `top` show; nobody joins the thread.
     public static func startThread(named name: String, _ body: @escaping @Sendable () -> Void) -> ThreadHandle {
         final class Start: Sendable {
             let name: String

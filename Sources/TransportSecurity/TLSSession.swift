@@ -70,7 +70,7 @@ public enum TLSTransfer: Sendable, Equatable {
 
 /// TLS on one connection; confined to the thread of its context.
 public final class TLSSession {
-    private let session: OpaquePointer
+    let session: OpaquePointer
     /// OpenSSL calls it back, and holds no reference to it.
     private let context: TLSContext
     private let descriptor: Int32
@@ -249,12 +249,6 @@ public final class TLSSession {
 
     /// The cipher's name in OpenSSL's form.
     public var cipher: String { SSL_CIPHER_get_name(SSL_get_current_cipher(session)).map { String(cString: $0) } ?? "" }
-
-    /// The name that the client asked for (SNI), as it wrote it: any bytes may be in it.
-    public var serverName: String? { SSL_get_servername(session, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) } }
-
-    /// Whether a ticket saved the key exchange with certificates.
-    public var isResumed: Bool { SSL_session_reused(session) == 1 }
 
     /// The subject of the client's certificate in the form of RFC 2253, which has been verified; nil when none was shown.
     public var clientSubject: String? {

@@ -176,7 +176,7 @@ import Testing
         let reader = StreamReader(.follower, of: Asker())
         script.server.loop.isolated(followed) { $0.fallBehind(reader) }
         script.pass(seconds: 8)
-        #expect(script.server.registry.loadedCount <= 20 + 1)
+        #expect(script.server.registry.loaded.count <= 20 + 1)
         #expect(script.read("s7").stream === followed)
         script.server.loop.isolated(followed) { $0.leave(reader) }
         script.run()

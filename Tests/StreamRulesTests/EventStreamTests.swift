@@ -254,7 +254,6 @@ private func encoded(
         for (progress, expected) in cases {
             let bytes = control(EventStreamControl(nextOffset: StreamOffset(position: 42), progress: progress))
             #expect(bytes == Array("event: control\ndata:\(expected)\nid:\(offset)\n\n".utf8))
-            #expect(bytes.count <= EventStream.controlEventMaximumLength)
             let read = events(bytes)
             #expect(read.map(\.event) == ["control"] && read.map(\.id) == [offset])
             let object = try JSONSerialization.jsonObject(with: Data(read.first?.data ?? [])) as? [String: Any]
@@ -265,7 +264,7 @@ private func encoded(
     @Test func longestControlEvent() {
         let longest = control(
             EventStreamControl(nextOffset: StreamOffset(position: StreamOffset.maximum), progress: .upToDate(cursor: .max)))
-        #expect(longest.count <= EventStream.controlEventMaximumLength && EventStream.controlEventMaximumLength <= ByteSink.reserve / 2)
+        #expect(longest.count <= ByteSink.reserve / 2)
     }
 
     /// A live reader's whole connection, frame after frame: a payload cannot forge a field, an event or a space.

@@ -149,7 +149,7 @@ private final class Bench {
             let bench = try Bench(sizeLimit: 4 << 20)
             var count: UInt64 = 0
             var refused = 0
-            while refused < 3 && bench.journal.liveBytes < 3 << 20 && count < 1000 {
+            while refused < 3 && bench.journal.bytesSubmitted < 3 << 20 && count < 1000 {
                 for _ in 0..<50 {
                     if bench.add(size) != .available { break }
                     count += 1
@@ -236,7 +236,7 @@ private final class Bench {
         bench.journal.checkpointFails = true
         #expect(bench.add(400_000) == .none)
         bench.journal.checkpointFails = false
-        #expect(bench.journal.liveBytes <= 5 << 20)
+        #expect(bench.journal.bytesSubmitted <= 5 << 20)
         let before = bench.roomCalls
         bench.journal.release(through: count)
         #expect(bench.roomCalls > before, "room is announced")

@@ -219,3 +219,12 @@ struct Fixture {
         try TLSContext(identities ?? [identity()], settings, ticketKeys: keys ?? SessionTicketKeys(now: 0))
     }
 }
+
+/// What OpenSSL knows of the server's side.
+extension TLSSession {
+    /// The name that the client asked for (SNI).
+    var serverName: String? { SSL_get_servername(session, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) } }
+
+    /// Whether a ticket saved the key exchange with certificates.
+    var isResumed: Bool { SSL_session_reused(session) == 1 }
+}
