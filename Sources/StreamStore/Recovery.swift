@@ -1,10 +1,6 @@
 // Recovery: what the catalog holds plus what the journal adds after the checkpoint.
 //
-// Reading a file ends in one of three ways:
-//     clean    behind the last batch there is no batch of this file
-//     torn     a batch was begun and never finished; nothing in it was acknowledged. Its whole records up to the first bad one stay.
-//     damaged  a bad batch with a later good one behind it, which was written only after the bad one had been synced: acknowledged
-//              data is damaged, and the server does not start over it silently
+// `JournalReader` says how each file ends. Acknowledged data that is damaged is not started over silently.
 // A file may end torn and be followed by another: then a server was started in between and went on at the next LSN.
 //
 // Recovery writes nothing, so it can be killed and repeated.
@@ -90,136 +86,92 @@ public struct Recovery {
 
     private mutating func read(_ number: UInt64, lastBatch: inout UInt64?, lastLSN: inout UInt64?) throws {
         let name = JournalFile.name(number)
-        let file = try disk.open(directory + "/" + name, .readOnly)
-        var window = try JournalWindow(file, memory)
-        let size = window.size
-        result.bytesRead += size
-        let head = try window.bytes(from: 0, atLeast: FileCalls.directBlock + JournalFile.batchHeaderLength)
-        // Without a header it is the first batch's.
-        var salt: UInt64?
-        var alignment = 8
-        switch JournalFile.decodeHeader(head) {
+        var reader = try JournalReader(try disk.open(directory + "/" + name, .readOnly), number: number, memory: memory)
+        result.bytesRead += reader.size
+        switch reader.start {
+        case .valid: break
         case .newer(let version):
             throw RecoveryFault("the journal file \(directory)/\(name) has version \(version), which this server does not know")
-        case .damaged:
-            // A file that was being prepared, or damage that the batches, which name their file themselves, do without.
+        case .unreadable:
             result.notes.append("\(name) has no valid header; its batches, if it has any, speak for themselves")
-        case .valid(let found, let itsSalt, let itsAlignment):
-            salt = itsSalt
-            alignment = itsAlignment
-            if found != number {
-                if let batch = try laterBatch(
-                    in: &window, after: JournalFile.headerLength, file: found, salt: salt, atLeast: 0, beyond: mark.checkpointLSN)
-                {
-                    throw RecoveryFault(
-                        "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?"
-                    )
-                }
-                result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
+        case .foreign(let found):
+            if let batch = try reader.laterBatch(
+                behind: JournalFile.headerLength, of: found, atLeast: 0, beyond: mark.checkpointLSN)
+            {
+                throw RecoveryFault(
+                    "the journal file \(directory)/\(name) says that it is file \(found) and has records up to LSN \(batch.lastLSN); was it renamed?"
+                )
             }
+            result.notes.append("\(name) is file \(found) about to be used again; it holds nothing new")
         }
-        // Without a header the first batch says it by where it is.
-        let start = try window.bytes(from: JournalFile.headerLength, atLeast: JournalFile.batchHeaderLength)
-        if salt == nil, !start.isEmpty, JournalFile.BatchHeader.decode(start) == nil {
-            alignment = FileCalls.directBlock
-        }
-        let first = JournalFile.firstBatch(alignment: alignment)
-        var offset = first
         var fileLastLSN = lastLSN ?? 0
-        reading: while true {
-            let rest = try window.bytes(from: offset, atLeast: JournalFile.batchHeaderLength)
-            let header = JournalFile.BatchHeader.decode(rest).flatMap { $0.file == number && $0.salt == salt ?? $0.salt ? $0 : nil }
-            if let header { salt = header.salt }
-            // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
-            let follows = lastBatch == nil || header?.number == lastBatch! + 1
-            let skips = offset == first && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
-            guard let header, follows || skips,
-                header.byteCount <= size - offset - JournalFile.batchHeaderLength
-            else {
-                // Before the first batch any number may come.
-                let expected = lastBatch.map { $0 + 1 } ?? header?.number ?? 0
-                if let header, header.number > expected {
-                    throw RecoveryFault(
-                        "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?"
-                    )
-                }
-                if let later = try laterBatch(in: &window, after: offset + 8, file: number, salt: salt, atLeast: expected + 1) {
-                    throw RecoveryFault(
-                        "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
-                    )
-                }
-                if let header, follows || skips {
-                    result.notes.append(
-                        "\(name) ends at byte \(size), within batch \(header.number) at byte \(offset), which is left out: the file has been cut off, no crash does that"
-                    )
-                }
-                break reading
-            }
-            if let lastLSN, header.firstLSN != lastLSN + 1, !(skips && header.firstLSN > lastLSN) {
-                throw RecoveryFault(
-                    "the journal file \(directory)/\(name) goes on with LSN \(header.firstLSN) at byte \(offset) where \(lastLSN + 1) was expected: records before it are damaged or missing"
-                )
-            }
-            if lastLSN == nil, header.firstLSN > mark.checkpointLSN + 1 {
-                throw RecoveryFault(
-                    "the journal begins with LSN \(header.firstLSN) in \(name), but the catalog ends with \(mark.checkpointLSN); a journal file is missing or the catalog is older than the journal"
-                )
-            }
-            let end = offset + JournalFile.batchHeaderLength + header.byteCount
-            var position = offset + JournalFile.batchHeaderLength
-            var lsn = header.firstLSN
-            let batch = try window.bytes(from: offset, atLeast: end - offset)
-            while position < end, batch.count >= end - offset {
-                let decoded = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: batch[(position - offset)..<(end - offset)]))
-                if case .newer(let itsLSN, let kind, let version) = decoded, itsLSN == lsn {
-                    throw RecoveryFault(
-                        "the journal file \(directory)/\(name) has record \(lsn) of kind \(kind), version \(version), at byte \(position), which this server does not know: a newer server has written it"
-                    )
-                }
-                guard case .record(let record) = decoded, record.lsn == lsn else {
-                    if let later = try laterBatch(in: &window, after: end, file: number, salt: salt, atLeast: header.number + 1) {
-                        throw RecoveryFault(
-                            "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once"
-                        )
-                    }
-                    result.notes.append("\(name) ends torn at byte \(position); records from \(lsn) on were never acknowledged")
-                    break
-                }
+        while let header = try next(&reader, name, lastBatch, lastLSN) {
+            let (end, written) = try reader.read(header) { record, _ in
                 try apply(record)
-                lastLSN = lsn
-                fileLastLSN = lsn
-                lsn += 1
-                position += record.paddedLength
+                lastLSN = record.lsn
+                fileLastLSN = record.lsn
             }
             lastBatch = header.number
-            result.position.lastWrite = (number, offset..<position)
-            if position < end { break reading }
-            offset = JournalFile.align(end, to: alignment)
+            result.position.lastWrite = (number, written)
+            switch end {
+            case .whole: continue
+            case .newer(let lsn, let kind, let version, let position):
+                throw RecoveryFault(
+                    "the journal file \(directory)/\(name) has record \(lsn) of kind \(kind), version \(version), at byte \(position), which this server does not know: a newer server has written it"
+                )
+            case .broken(let lsn, let position):
+                if let later = try reader.laterBatch(behind: reader.offset, atLeast: header.number + 1) {
+                    throw RecoveryFault(
+                        "the journal file \(directory)/\(name) is damaged at byte \(position), record \(lsn): batch \(later.number) at byte \(later.offset) shows that it was complete once"
+                    )
+                }
+                result.notes.append("\(name) ends torn at byte \(position); records from \(lsn) on were never acknowledged")
+            }
+            break
         }
-        result.position.files.append(Journal.LiveFile(number: number, size: size, lastLSN: fileLastLSN))
+        result.position.files.append(Journal.LiveFile(number: number, size: reader.size, lastLSN: fileLastLSN))
     }
 
-    /// The first undamaged header of a batch of this file with at least the given number and records beyond an LSN.
-    private func laterBatch(
-        in window: inout JournalWindow, after offset: Int, file: UInt64, salt: UInt64?, atLeast number: UInt64, beyond lsn: UInt64 = 0
-    ) throws -> (number: UInt64, offset: Int, lastLSN: UInt64)? {
-        var base = (offset + 7) & ~7
-        while base + JournalFile.batchHeaderLength <= window.size {
-            let bytes = try window.bytes(from: base, atLeast: JournalWindow.smallest)
-            var position = 0
-            while position + JournalFile.batchHeaderLength <= bytes.count {
-                if bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self) == JournalFile.batchMagic.littleEndian,
-                    let header = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[position...])), header.file == file,
-                    header.salt == salt ?? header.salt, header.number >= number, header.lastLSN > lsn
-                {
-                    return (header.number, base + position, header.lastLSN)
-                }
-                position += 8
+    /// The batch that follows in this file, if one does; that there is none is an end, or a fault.
+    private mutating func next(
+        _ reader: inout JournalReader, _ name: String, _ lastBatch: UInt64?, _ lastLSN: UInt64?
+    ) throws -> JournalFile.BatchHeader? {
+        let offset = reader.offset
+        let header = try reader.next()
+        // Files before the checkpoint may be gone or about to be used again; a gap among them is none.
+        let follows = lastBatch == nil || header?.number == lastBatch! + 1
+        let skips = offset == reader.firstOffset && (header.map { $0.firstLSN <= mark.checkpointLSN + 1 } ?? false)
+        guard let header, follows || skips, reader.isWithin(header) else {
+            // Before the first batch any number may come.
+            let expected = lastBatch.map { $0 + 1 } ?? header?.number ?? 0
+            if let header, header.number > expected {
+                throw RecoveryFault(
+                    "the journal \(directory) lacks batches \(expected) to \(header.number - 1): \(name) goes on with batch \(header.number) at byte \(offset); is a file missing?"
+                )
             }
-            if position == 0 { return nil }
-            base += position
+            if let later = try reader.laterBatch(behind: offset + 8, atLeast: expected + 1) {
+                throw RecoveryFault(
+                    "the journal file \(directory)/\(name) is damaged at byte \(offset): a batch was there, because batch \(later.number) at byte \(later.offset) was written after it"
+                )
+            }
+            if let header, follows || skips {
+                result.notes.append(
+                    "\(name) ends at byte \(reader.size), within batch \(header.number) at byte \(offset), which is left out: the file has been cut off, no crash does that"
+                )
+            }
+            return nil
         }
-        return nil
+        if let lastLSN, header.firstLSN != lastLSN + 1, !(skips && header.firstLSN > lastLSN) {
+            throw RecoveryFault(
+                "the journal file \(directory)/\(name) goes on with LSN \(header.firstLSN) at byte \(offset) where \(lastLSN + 1) was expected: records before it are damaged or missing"
+            )
+        }
+        if lastLSN == nil, header.firstLSN > mark.checkpointLSN + 1 {
+            throw RecoveryFault(
+                "the journal begins with LSN \(header.firstLSN) in \(name), but the catalog ends with \(mark.checkpointLSN); a journal file is missing or the catalog is older than the journal"
+            )
+        }
+        return header
     }
 
     private mutating func apply(_ record: JournalRecord.View) throws {

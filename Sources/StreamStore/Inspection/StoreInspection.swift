@@ -14,49 +14,42 @@ public enum StoreInspection {
         let directory = path + "/journal"
         for name in try SystemDisk().list(directory) {
             guard let number = JournalFile.number(of: name), only == nil || only == number else { continue }
-            let file = try SystemDisk().open(directory + "/" + name, .readOnly)
-            let size = try file.size()
-            let memory = OwnedBytes(capacity: size)
-            defer { withExtendedLifetime(memory) {} }
-            memory.count = try file.read(into: UnsafeMutableRawBufferPointer(start: memory.base, count: size), at: 0)
-            let bytes = memory.bytes
-            switch JournalFile.decodeHeader(bytes) {
-            case .newer(let version): line("\(name): version \(version), which this program does not know")
-            case .damaged: line("\(name): \(size) bytes, no valid header")
-            case .valid(let found, let salt, let alignment):
-                line("\(name): file \(found), \(size) bytes, batches at multiples of \(alignment)")
-                show(bytes, file: found, salt: salt, alignment: alignment, records: records, line)
+            let memory = OwnedBytes(capacity: 0)
+            var reader = try JournalReader(try SystemDisk().open(directory + "/" + name, .readOnly), number: number, memory: memory)
+            switch reader.start {
+            case .newer(let version):
+                line("\(name): version \(version), which this program does not know")
+                continue
+            case .unreadable: line("\(name): \(reader.size) bytes, no valid header")
+            case .foreign(let found): line("\(name): file \(found) about to be used again, \(reader.size) bytes")
+            case .valid: line("\(name): file \(number), \(reader.size) bytes, batches at multiples of \(reader.alignment)")
             }
+            try show(&reader, records: records, line)
         }
     }
 
-    private static func show(
-        _ bytes: UnsafeRawBufferPointer, file: UInt64, salt: UInt64, alignment: Int, records: Bool, _ line: (String) -> Void
-    ) {
-        var offset = JournalFile.firstBatch(alignment: alignment)
-        while offset < bytes.count,
-            let batch = JournalFile.BatchHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[offset...])), batch.file == file,
-            batch.salt == salt
-        {
-            line("  \(offset): batch \(batch.number), records \(batch.firstLSN) to \(batch.lastLSN), \(batch.byteCount) bytes")
-            let end = min(bytes.count, offset + JournalFile.batchHeaderLength + batch.byteCount)
-            var position = offset + JournalFile.batchHeaderLength
-            while position < end {
-                let decoded = JournalRecord.decode(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
-                if case .newer(let lsn, let kind, let version) = decoded {
-                    line("    \(position): \(lsn) of kind \(kind), version \(version), which this program does not know")
-                    break
-                }
-                guard case .record(let record) = decoded else {
-                    line("    \(position): no valid record; the batch is torn or damaged")
-                    break
-                }
-                if records { line("    \(position): \(record.lsn) stream \(record.stream) \(text(record))") }
-                position += record.paddedLength
+    private static func show(_ reader: inout JournalReader, records: Bool, _ line: (String) -> Void) throws {
+        var lastBatch: UInt64?
+        while let batch = try reader.next() {
+            // What an earlier use of the file has left.
+            if let lastBatch, batch.number != lastBatch + 1 { break }
+            lastBatch = batch.number
+            line("  \(reader.offset): batch \(batch.number), records \(batch.firstLSN) to \(batch.lastLSN), \(batch.byteCount) bytes")
+            let (end, _) = try reader.read(batch) { record, offset in
+                if records { line("    \(offset): \(record.lsn) stream \(record.stream) \(text(record))") }
             }
-            offset = JournalFile.align(offset + JournalFile.batchHeaderLength + batch.byteCount, to: alignment)
+            switch end {
+            case .whole: break
+            case .newer(let lsn, let kind, let version, let offset):
+                line("    \(offset): \(lsn) of kind \(kind), version \(version), which this program does not know")
+            case .broken(_, let offset): line("    \(offset): no valid record; the batch is torn or damaged")
+            }
         }
+        let offset = min(reader.offset, reader.size)
         line("  \(offset): end")
+        if let later = try reader.laterBatch(behind: offset + 8, atLeast: (lastBatch ?? 0) + 1) {
+            line("  \(later.offset): batch \(later.number) lies behind that end: the file is damaged")
+        }
     }
 
     private static func text(_ record: JournalRecord.View) -> String {
