@@ -4,9 +4,9 @@
 //     end of the turn ──▶ HTTP2Session.send ──▶ produce ──▶ HTTP2Exchange's SendQueue      one write for all streams of the turn
 //     GOAWAY has gone, no stream is left ──▶ our side ends ──▶ the peer's bytes are dropped until it ends its own ──▶ closed
 //
-// What the socket did not take is kept in `unsent`, at most one buffer; while it is there, nothing is produced and nothing received. So a
-// connection that does not read holds that, what libnghttp2 may hold (`HTTP2Limits.sessionBytes`), and for each stream one piece of its
-// answer. A stream whose window is closed holds its piece alone and delays nobody.
+// What the socket did not take is kept in `unsent`, at most one buffer; while it is there, nothing is produced, and the connection is read from once each
+// time that its socket has taken some of it. So a connection that does not read holds that, what libnghttp2 may hold (`HTTP2Limits.sessionBytes`), and for
+// each stream one piece of its answer. A stream whose window is closed holds its piece alone and delays nobody.
 //
 // @unchecked Sendable: confined to the reactor, like `Exchange`.
 
@@ -84,12 +84,16 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
             close()
             return
         }
-        if readiness.contains(.writable) { flush() }
+        if readiness.contains(.writable) {
+            flush()
+            // A peer that takes what it is sent is read from beside that, however much there still is for it (RFC 9113 5.2.2).
+            if unsent != nil, !isClosed, !isLingering, !isPutOff { receive() }
+        }
         // One that has been put off goes on in its turn.
         if !isClosed, !isPutOff, !readiness.isDisjoint(with: [.readable, .peerEnded, .hangUp]) { resumeReading() }
     }
 
-    func resumeReceiving(_ limit: Int) { resumeReading() }
+    func resumeReceiving(_ limit: Int) { if !isClosed, !isLingering { receive() } }
 
     func resumeReading() {
         if isClosed || unsent != nil { return }
@@ -97,6 +101,10 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
             dropInput()
             return
         }
+        receive()
+    }
+
+    private func receive() {
         if input != nil { return }
         if server.receiveBytesLeft <= 0 {
             server.putOff(self)
@@ -108,7 +116,10 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
             take(UnsafeRawBufferPointer(rebasing: server.receiveBuffer[..<count]))
             if !isClosed, channel.hasBufferedInput { server.readLater(self) }
         case .wouldBlock: break
-        case .end, .failed: close()
+        case .end:
+            // What is on its way to a peer that only sends no more still goes.
+            if unsent == nil { close() }
+        case .failed: close()
         }
     }
 
@@ -147,6 +158,8 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
 
     /// Its peer has sent something that waits for its share.
     var hasInput: Bool { input != nil || isPutOff }
+    /// It is not read from at every moment.
+    var isBlocked: Bool { unsent != nil }
     private var mayBegin: Bool { share.mayBegin(in: server.loop.turn, server.limits.requestsPerAddress) }
 
     private func postpone() {
@@ -157,7 +170,7 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
 
     func resumePostponed(_ share: Int) {
         isPostponed = false
-        if isClosed || unsent != nil { return }
+        if isClosed || isLingering { return }
         guard let kept = input else { return }
         let used = withExtendedLifetime(kept) { mayBegin ? feed(kept.bytes, share) : 0 }
         if isClosed { return }
@@ -223,6 +236,8 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
             case .end, .failed: return close()
             }
         }
+        // The socket takes more: the next turn goes on.
+        setInterest([.readable])
         outputWaits(session)
     }
 
@@ -238,7 +253,6 @@ final class HTTP2Connection: RequestingConnection, HTTP2SessionDelegate, @unchec
         case .bytes(let sent) where sent == slice.count:
             tookWhole(sent)
             unsent = nil
-            if input != nil { postpone() }
             return true
         case .bytes(let sent):
             tookPart(sent)

@@ -172,7 +172,7 @@ final class HTTP2Exchange: ExchangeState, Exchange, HTTP2StreamHandler, @uncheck
 
     func updateDeadline() { connection.deadlineMayBe(nextVisit) }
     func updateInterest() {}
-    var isWaitingForShare: Bool { connection.hasInput }
+    var isWaitingForShare: Bool { connection.hasInput || connection.isBlocked }
 
     func visit(now: Int64) {
         if crumbAt <= now, wire.awaitsWindow { wire.resume() }

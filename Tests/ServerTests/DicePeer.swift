@@ -10,6 +10,7 @@ import Glibc
 import HTTP2SessionTesting
 import SystemCalls
 import Testing
+import TransportSecurity
 
 @testable import Server
 
@@ -35,7 +36,9 @@ final class DicePeer {
     private(set) var fault: String?
     private var isOpen = true
 
-    init(_ bench: ServerBench, _ transport: Transport, buffer: Int32?, address: UInt128 = 100) throws {
+    init(
+        _ bench: ServerBench, _ transport: Transport, buffer: Int32?, address: UInt128 = 100, client http2: HTTP2Client = HTTP2Client()
+    ) throws {
         self.transport = transport
         var pair: [Int32] = [-1, -1]
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
@@ -54,7 +57,7 @@ final class DicePeer {
             SSL_set_alpn_protos(session, list, UInt32(list.count))
             SSL_set_connect_state(session)
         }
-        if transport.isHTTP2 { client = HTTP2Client() }
+        if transport.isHTTP2 { client = http2 }
     }
 
     deinit {
@@ -147,4 +150,12 @@ final class DicePeer {
         }
         do { try client.receive(bytes) } catch { fault = "HTTP/2: \(error)" }
     }
+}
+
+/// A certificate of the tests' own; nil where none can be made.
+enum TestCertificate {
+    static let pair: (chain: [UInt8], key: [UInt8])? = try? {
+        let made = try SelfSignedCertificate.make(validFrom: Int64(time(nil)) - 60, validTo: Int64(time(nil)) + 86_400)
+        return (made.certificate, made.key)
+    }()
 }

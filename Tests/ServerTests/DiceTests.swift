@@ -93,11 +93,6 @@ private final class DiceRun {
     let spender: Int
     private var payloadNumber = 0
 
-    private static let certificate: (chain: [UInt8], key: [UInt8])? = try? {
-        let made = try SelfSignedCertificate.make(validFrom: Int64(time(nil)) - 60, validTo: Int64(time(nil)) + 86_400)
-        return (made.certificate, made.key)
-    }()
-
     init(_ seed: UInt64) throws {
         self.seed = seed
         Processes.ignoreSignals()
@@ -151,7 +146,7 @@ private final class DiceRun {
         nextTick = bench.loop.now + 1_000
         bench.workers.isHeld = true
         bench.journalLane.isHeld = true
-        if let (chain, key) = Self.certificate {
+        if let (chain, key) = TestCertificate.pair {
             let identity = try TLSIdentity(
                 certificates: chain, key: key, certificateFile: "c.pem", keyFile: "c.key", now: Int64(time(nil)))
             bench.core.tls = try TLSContext([identity], TLSSettings(), ticketKeys: SessionTicketKeys(now: 0))

@@ -5,6 +5,7 @@ import HTTP2SessionTesting
 import StreamSimulation
 import SystemCalls
 import Testing
+import TransportSecurity
 
 @testable import Server
 
@@ -213,6 +214,38 @@ struct RequestShareTests {
             return bytes == 20 * 60_000
         }
         #expect(bytes == 20 * 60_000)
+    }
+
+    /// A peer with large windows that takes its answers slowly, and asks for more meanwhile: it is read from beside what it is sent.
+    @Test(arguments: [false, true]) func inputIsReadBesideOutput(isSecure: Bool) throws {
+        Processes.ignoreSignals()
+        let bench = try ServerBench()
+        if isSecure {
+            let (chain, key) = try #require(TestCertificate.pair)
+            let identity = try TLSIdentity(
+                certificates: chain, key: key, certificateFile: "c.pem", keyFile: "c.key", now: Int64(time(nil)))
+            bench.core.tls = try TLSContext([identity], TLSSettings(), ticketKeys: SessionTicketKeys(now: 0))
+        }
+        try bench.create("s", content: String(repeating: "x", count: 400_000))
+        let peer = try DicePeer(
+            bench, isSecure ? .http2TLS : .http2, buffer: 8_192, client: HTTP2Client(window: 1 << 20, connectionWindow: 1 << 24))
+        let client = try #require(peer.client)
+        for _ in 0..<10 { _ = client.request("/v1/stream/s?offset=-1") }
+        for _ in 0..<40 {
+            peer.give(.max)
+            bench.loop.runTurn(waiting: false)
+            peer.take(2_000)
+        }
+        let append = client.request(
+            "/v1/stream/s", method: "POST", [("content-type", "text/plain")], body: Array("more".utf8))
+        var taken = 0
+        for _ in 0..<5_000 where client.answers[append]?.hasEnded != true {
+            peer.give(.max)
+            bench.loop.runTurn(waiting: false)
+            taken += peer.take(2_000)
+        }
+        // A frame of each answer may be in front of it, and what lies in the buffers.
+        #expect(client.answers[append]?.status == 204 && taken < 500_000, "\(taken)")
     }
 
     /// Bodies that come as fast as they are taken: each turn takes a share, and nobody is passed over.
