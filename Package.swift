@@ -63,7 +63,7 @@ let package = Package(
                 "CLinux", "SystemCalls", "Reactor", "HTTPWire", "HTTP2Session", "TransportSecurity", "StreamRules", "StreamStore",
                 "StreamActors", "StreamHTTP", "Systemd", "ServerSettings", logging, system, deques,
             ], swiftSettings: strict),
-        .target(name: "StreamClient", dependencies: ["CCurl"], swiftSettings: strict),
+        .target(name: "StreamClient", dependencies: ["StreamRules", "CCurl"], swiftSettings: strict),
         .target(name: "StreamBench", dependencies: ["SystemCalls", "Reactor", "HTTPWire", system], swiftSettings: strict),
         .executableTarget(
             name: "durable-streams",

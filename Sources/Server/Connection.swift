@@ -31,19 +31,19 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     private let redirects: Bool
     /// It waits in the server's list for its share of a turn.
     @exclusivity(unchecked) var sendsLater = false
-    var scanner = HeadScanner()
+    private var scanner = HeadScanner()
     /// The first bytes of a request are here and its head is not complete.
     @exclusivity(unchecked) var headHasBegun = false
     @exclusivity(unchecked) var input: OwnedBytes?
     var inputHeld: PeerCharge
-    @exclusivity(unchecked) var interest: Readiness = [.readable]
-    @exclusivity(unchecked) var processing = false
+    @exclusivity(unchecked) private var interest: Readiness = [.readable]
+    @exclusivity(unchecked) private var processing = false
     /// Requests that are here wait for the next turn.
     @exclusivity(unchecked) var isPostponed = false
     @exclusivity(unchecked) var readsLater = false
     @exclusivity(unchecked) var isPutOff = false
 
-    @exclusivity(unchecked) var entered = Int64.max
+    @exclusivity(unchecked) private var entered = Int64.max
 
     init(
         descriptor: Int32, id: ConnectionID, server: ServerCore, share: PeerShare, tls: TLSSession? = nil, redirects: Bool = false
@@ -65,7 +65,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     // MARK: Deadlines
 
     /// When the wheel is to visit: at the deadline, or on the way to one beyond its horizon, so that no entry comes before `entered`.
-    var nextVisit: Int64 {
+    private var nextVisit: Int64 {
         let deadline = nextDeadline
         return deadline == .max ? .max : min(deadline, server.loop.now + DeadlineWheel.horizonMilliseconds)
     }
@@ -95,7 +95,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         return deadline
     }
 
-    func phaseIsOver(_ now: Int64) {
+    private func phaseIsOver(_ now: Int64) {
         switch phase {
         case .head where isPostponed || readsLater:
             // It waits for us.
@@ -127,7 +127,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     var isWaitingForShare: Bool { isPutOff || readsLater }
 
-    func setInterest(_ wanted: Readiness) {
+    private func setInterest(_ wanted: Readiness) {
         if wanted == interest || phase == .closed { return }
         interest = wanted
         server.loop.change(descriptor, to: wanted)
@@ -143,7 +143,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     /// Bytes that may be read now: the most of a head, or a little of what follows a request that is being answered. What an event stream's reader
     /// sends is dropped, so that it may send on.
-    var inputRoom: Int {
+    private var inputRoom: Int {
         switch phase {
         case .body where input == nil: server.receiveBuffer.count
         // What is behind a first request is kept if that one waits.
@@ -169,7 +169,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         if phase != .closed, interest.contains(.readable) { receive(limit) }
     }
 
-    func receiveOnce(_ limit: Int?) {
+    private func receiveOnce(_ limit: Int?) {
         if phase == .body, input == nil {
             if isPutOff { return }
             // Those who have been put off come first, but for what is little.
@@ -215,7 +215,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
 
     // MARK: Input
 
-    func take(_ bytes: UnsafeMutableRawBufferPointer) {
+    private func take(_ bytes: UnsafeMutableRawBufferPointer) {
         if let input {
             input.grow(to: input.count + bytes.count)
             (input.base + input.count).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
@@ -232,14 +232,14 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Counts what is kept of the peer's bytes; false: there is no room for it, and the connection is gone.
-    func chargeInput() -> Bool {
+    private func chargeInput() -> Bool {
         if inputHeld.set(input?.capacity ?? 0) { return true }
         close()
         return false
     }
 
     /// Requests that it may begin now, as its socket or an answer that has gone lets it go on.
-    var newShare: Int { server.requestsAreSpent ? 1 : server.limits.pipelineBudget }
+    private var newShare: Int { server.requestsAreSpent ? 1 : server.limits.pipelineBudget }
 
     /// Goes on with kept bytes.
     func resume(_ share: Int? = nil) {
@@ -257,7 +257,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
     }
 
     /// Parses and executes what is there, as far as answers come at once. Returns how many bytes were used.
-    func process(_ bytes: UnsafeMutableRawBufferPointer, _ requests: Int) -> Int {
+    private func process(_ bytes: UnsafeMutableRawBufferPointer, _ requests: Int) -> Int {
         processing = true
         defer { processing = false }
         var position = 0
@@ -317,7 +317,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         return position
     }
 
-    func redirect(_ bytes: UnsafeRawBufferPointer) {
+    private func redirect(_ bytes: UnsafeRawBufferPointer) {
         guard let location = server.router.secureLocation(server.requestHead, bytes, port: server.securePort) else {
             refuse(
                 Problem(400, "The request names no host, so that it cannot be sent on to https. Expected a Host field."), keepAlive: false)
@@ -331,7 +331,7 @@ final class Connection: ExchangeState, Exchange, RequestingConnection, @unchecke
         respond(nil)
     }
 
-    func headBegins() {
+    private func headBegins() {
         if headHasBegun { return }
         headHasBegun = true
         endPhase(at: server.loop.now + server.limits.headerMilliseconds)

@@ -18,6 +18,9 @@ struct ConnectionTable {
     private var slots: [Slot] = []
     private var free: [UInt32] = []
 
+    /// Places that are taken.
+    var count: Int { slots.count - free.count }
+
     /// A place for a connection that is about to be made: it is put there, or the place is given back.
     mutating func reserve() -> ConnectionID {
         if let slot = free.popLast() { return ConnectionID(slot: slot, generation: slots[Int(slot)].generation) }

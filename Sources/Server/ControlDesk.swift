@@ -11,16 +11,15 @@ struct ControlDesk {
     /// Answers at once or later, on the reactor.
     func answer(_ request: ControlRequest, _ then: @escaping @Sendable (ControlAnswer) -> Void) {
         switch request.route {
-        case .health: then(ControlAnswer(200, json: #"{"status":"ok"}"#))
+        case .health: then(.json(#"{"status":"ok"}"#))
         case .readiness:
-            if let problem = unreadiness { then(ControlAnswer(problem)) } else { then(ControlAnswer(200, json: #"{"status":"ready"}"#)) }
+            then(unreadiness.map { .problem(Problem(503, $0, code: "UNAVAILABLE")) } ?? .json(#"{"status":"ready"}"#))
         }
     }
 
     /// Why the server would not serve an append now.
-    private var unreadiness: Problem? {
-        if server.isDraining { return Problem(503, "The server is draining: it is about to end.") }
-        guard let refusal = server.registry.unreadiness else { return nil }
-        return Problem(503, RefusalTable.problem(refusal).text)
+    private var unreadiness: String? {
+        if server.isDraining { return "The server is draining: it is about to end." }
+        return server.registry.unreadiness.map { RefusalTable.problem($0).text }
     }
 }

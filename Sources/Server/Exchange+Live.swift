@@ -21,8 +21,8 @@ extension Exchange {
         guard case .read(let read) = verb else { return nil }
         switch read.mode {
         case .catchUp: return nil
-        case .longPoll: return StreamReader(.poll, of: self, number: tag)
-        case .events: return StreamReader(.follower, of: self, number: tag)
+        case .longPoll: return StreamReader(.poll, of: self)
+        case .events: return StreamReader(.follower, of: self)
         }
     }
 

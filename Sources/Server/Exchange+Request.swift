@@ -172,8 +172,8 @@ extension Exchange {
     /// The answer of a control route, at once or later.
     private func answer(_ answer: ControlAnswer, tag: UInt32) {
         guard tag == self.tag, phase == .executing else { return }
-        server.responder.control(answer, context, &server.head)
-        respond(answer.body)
+        let body = server.responder.control(answer, context, &server.head)
+        respond(body)
     }
 
     private func refuseTooLarge() {

@@ -41,7 +41,7 @@ final class ServerCore: @unchecked Sendable {
 
     let wheel: DeadlineWheel
     private(set) var connections = ConnectionTable()
-    @exclusivity(unchecked) private(set) var connectionCount = 0
+    var connectionCount: Int { connections.count }
     /// The loop wakes at the wheel's next slot.
     @exclusivity(unchecked) private var wheelIsTimed = false
     /// With more requests than their share of the turns, in the order in which they get on.
@@ -59,6 +59,7 @@ final class ServerCore: @unchecked Sendable {
     private var receivers: Deque<any RequestingConnection> = []
     /// HTTP/2 connections with something to send, each once.
     private var unflushed: [HTTP2Connection] = []
+    /// Asked in each turn, and cheaper than asking the list.
     @exclusivity(unchecked) private var hasUnflushed = false
     /// With more to send than the turns had room for, in the order in which they are to send.
     private var senders: Deque<Connection> = []
@@ -135,6 +136,7 @@ final class ServerCore: @unchecked Sendable {
         logsAccess: Bool
     ) {
         self.limits = limits
+        registry.context.fanouts.bytesPerTurn = limits.liveBytesPerTurn
         (peers.bound, peers.connectionBound, peers.isTrusted) = (limits.peerBytes, limits.connectionsPerAddress, isTrustedProxy)
         self.logsAccess = logsAccess
         self.router = Router(router)
@@ -171,7 +173,6 @@ final class ServerCore: @unchecked Sendable {
             return
         }
         connections.put(connection)
-        connectionCount += 1
         if let handshake = connection as? TLSHandshakeConnection {
             handshakes.add(handshake)
             makeRoomForHandshakes(share)
@@ -287,7 +288,6 @@ final class ServerCore: @unchecked Sendable {
         loop.unregister(connection.descriptor)
         connections.giveBack(connection.id)
         _ = Descriptor(owning: connection.descriptor)
-        connectionCount -= 1
         peers.leave(connection.share)
         if connectionCount == 0 { onConnectionsGone?() }
     }

@@ -46,7 +46,7 @@ extension ServerRuntime {
         finishWhenIdle()
     }
 
-    func finishWhenIdle() {
+    private func finishWhenIdle() {
         if context.journal.failure != nil {
             loop.stop()
             return
@@ -60,7 +60,7 @@ extension ServerRuntime {
         checkpointer.run { success in confined.value.checkpointed(success) }
     }
 
-    func checkpointed(_ success: Bool) {
+    private func checkpointed(_ success: Bool) {
         if success, context.journal.isIdle, !checkpointer.hasWork {
             // Every record is in the catalog: the next start replays nothing.
             try? context.journal.removeAllFiles()

@@ -18,7 +18,7 @@ import TransportSecurity
 
 extension ServerRuntime {
     /// Drawn once for the process (ResponderSettings.tagLife).
-    static let tagLife = UInt64.random(in: 1 ... .max)
+    private static let tagLife = UInt64.random(in: 1 ... .max)
 
     static func router(_ settings: Settings) -> RouterSettings {
         var router = RouterSettings()
@@ -55,7 +55,7 @@ extension ServerRuntime {
         }
     }
 
-    func hasReadConfiguration(_ result: Result<Settings, SettingsFailure>) {
+    private func hasReadConfiguration(_ result: Result<Settings, SettingsFailure>) {
         guard case .reading(let again) = reload else { preconditionFailure("nobody reads the configuration") }
         reload = .none
         switch result {

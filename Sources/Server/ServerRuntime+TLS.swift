@@ -43,7 +43,7 @@ extension ServerRuntime {
         }
     }
 
-    func noteTLS(_ material: TLSMaterial) {
+    private func noteTLS(_ material: TLSMaterial) {
         for identity in material.identities {
             let days = (identity.expires - loop.wallNow / 1000) / 86400
             logger.notice(
@@ -76,7 +76,7 @@ extension ServerRuntime {
         }
     }
 
-    func hasLoadedTLS(_ result: Result<TLSMaterial, TLSLoadFailure>?) {
+    private func hasLoadedTLS(_ result: Result<TLSMaterial, TLSLoadFailure>?) {
         isLoadingTLS = false
         if loadsTLSAgain {
             // These were read before the settings that are in force now.
@@ -102,7 +102,7 @@ extension ServerRuntime {
     }
 
     /// Whether the certificates' files have changed is looked at so often.
-    static let tlsLookMilliseconds: Int64 = 10_000
+    private static let tlsLookMilliseconds: Int64 = 10_000
 
     func watchTLS() {
         guard let tickets else { return }

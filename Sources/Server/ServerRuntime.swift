@@ -51,17 +51,17 @@ public final class ServerRuntime {
     let logger = Logger(label: "durable-streams")
     let loop: EventLoop
     let workers: DiskWorkers
-    let journalThread: JournalThread
+    private let journalThread: JournalThread
     let directory: DataDirectory
     let catalog: LMDBCatalog
     let context: StreamContext
     let registry: StreamRegistry
     let checkpointer: Checkpointer
-    let diskWatch: DiskWatch
+    private let diskWatch: DiskWatch
     let scrubber: Scrubber
     let core: ServerCore
     var listeners: [Listener] = []
-    var signals: SignalSource?
+    private var signals: SignalSource?
     var material: TLSMaterial?
     var tickets: SessionTicketKeys?
     var isLoadingTLS = false
@@ -189,7 +189,7 @@ public final class ServerRuntime {
         if let portFile = settings.portFile { try writePortFile(portFile.string) }
     }
 
-    static func recover(
+    private static func recover(
         _ disk: SystemDisk, _ directory: DataDirectory, _ catalog: LMDBCatalog, _ manager: ServiceManager, _ logger: Logger
     ) throws -> Recovered {
         try StartWatch.during(manager: manager) { watch in
@@ -239,12 +239,12 @@ public final class ServerRuntime {
     public var addresses: [String] { listeners.map(\.description) }
 
     /// Signals that arrive before the server can act on them wait here.
-    final class PendingSignals {
+    private final class PendingSignals {
         var handler: ((Int32) -> Void)?
         func action(_ signal: Int32) { handler?(signal) }
     }
 
-    func writePortFile(_ path: String) throws {
+    private func writePortFile(_ path: String) throws {
         let ports = listeners.compactMap(\.port)
         if ports.isEmpty { return }
         do throws(Errno) {

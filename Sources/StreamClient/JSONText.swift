@@ -1,6 +1,8 @@
 // JSONText: a scanner over one JSON text (RFC 8259), enough for what the client needs: to tell whether a line is a JSON text before it is
 // sent, and to take single values out of an SSE control event. Nesting is bounded, so a hostile text costs no stack.
 
+import StreamRules
+
 struct JSONText {
     struct Malformed: Error {}
 
@@ -187,21 +189,5 @@ struct JSONText {
     }
 }
 
-/// A JSON string literal for the text, as `head --json` prints it.
-public func jsonLiteral(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        case "\r": result += "\\r"
-        case "\t": result += "\\t"
-        case _ where isForTerminals(scalar):
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
-}
+/// A JSON string literal for the text, as `head --json` prints it: nothing in it acts on a terminal.
+public func jsonLiteral(_ text: String) -> String { JSONString.quoted(text, alsoEscaping: isForTerminals) }

@@ -244,12 +244,17 @@ public final class Responder {
 
     // MARK: Control
 
-    public func control(_ answer: ControlAnswer, _ context: ResponseContext, _ head: inout ResponseHead) {
-        begin(answer.status, context, &head)
-        head.field("Content-Type: ", Array(answer.contentType.utf8))
-        head.add("Cache-Control: no-store\r\n")
-        if answer.mayRetry { head.field("Retry-After: ", settings.retryAfterSeconds) }
-        head.contentLength = answer.body.count
+    /// Returns the body.
+    public func control(_ answer: ControlAnswer, _ context: ResponseContext, _ head: inout ResponseHead) -> [UInt8] {
+        switch answer {
+        case .problem(let problem): return refuse(problem, context, &head)
+        case .json(let text):
+            let body = Array((text + "\n").utf8)
+            begin(200, context, &head)
+            head.add("Content-Type: application/json\r\nCache-Control: no-store\r\n")
+            head.contentLength = body.count
+            return body
+        }
     }
 
     // MARK: Refusals
@@ -259,7 +264,7 @@ public final class Responder {
         begin(problem.status, context, &head)
         let body: [UInt8]
         if let code = problem.code {
-            body = ControlAnswer.error(code: code, problem.text)
+            body = Array("{\"error\":{\"code\":\(JSONString.quoted(code)),\"message\":\(JSONString.quoted(problem.text))}}\n".utf8)
             head.add("Content-Type: application/json\r\n")
         } else {
             body = Array((problem.text + "\n").utf8)
@@ -268,7 +273,9 @@ public final class Responder {
         head.add("Cache-Control: no-store\r\n")
         if let allowed = problem.allowed { head.field("Allow: ", Array(allowed.utf8)) }
         if problem.status == 415 { head.add("Accept-Encoding: identity\r\n") }
-        if problem.mayRetry { head.field("Retry-After: ", settings.retryAfterSeconds) }
+        if problem.status == 503 || problem.status == 507 || problem.status == 429 {
+            head.field("Retry-After: ", settings.retryAfterSeconds)
+        }
         head.contentLength = body.count
         return body
     }

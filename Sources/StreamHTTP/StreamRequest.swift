@@ -20,9 +20,6 @@ public struct Problem: Error, Sendable, Equatable {
         self.code = code
         self.allowed = allowed
     }
-
-    /// The same request may succeed a little later.
-    var mayRetry: Bool { status == 503 || status == 507 || status == 429 }
 }
 
 /// How a request came.

@@ -87,7 +87,7 @@ struct ControlTests {
         #expect(patient.answers().isEmpty)
         hasty.close()
         bench.settle()
-        for then in held.then { then(ControlAnswer(200, json: "{}")) }
+        for then in held.then { then(.json("{}")) }
         bench.settle()
         #expect(patient.answers().map(\.status) == [200, 404])
         #expect(bench.core.connectionCount == 1 && bench.core.peers.held == 0)

@@ -27,6 +27,13 @@ struct RequestShareTests {
         return begun
     }
 
+    /// The beginning of an HTTP/2 connection that asks for the same so many times.
+    private func streams(_ count: Int, _ target: String = "/v1/stream/s", method: String = "GET") -> [UInt8] {
+        (0..<count).reduce(into: RawFrames.greeting) {
+            $0 += RawFrames.headers(UInt32(1 + 2 * $1), RawFrames.request(target, method: method, scheme: "http"))
+        }
+    }
+
     /// The frames of a type that have come, unless one is on its way.
     private func frames(_ peer: Peer, _ type: UInt8) -> [RawFrames.Frame] {
         let bytes = peer.receive()
@@ -82,10 +89,7 @@ struct RequestShareTests {
         let peers = try (0..<20).map { _ in try bench.connect(from: address) }
         let other = try bench.connect(from: Self.innocent)
         for peer in peers {
-            let requests = (0..<60).flatMap {
-                RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
-            }
-            peer.send(RawFrames.greeting + requests)
+            peer.send(streams(60, method: "HEAD"))
         }
         other.send(Peer.head("GET", "s"))
         bench.loop.runTurn(waiting: false)
@@ -103,12 +107,7 @@ struct RequestShareTests {
         bench.settle()
         let peers = try (0..<60).map { try bench.connect(from: .internet(0xFFFF_0A01_0000 + UInt128($0))) }
         let burst =
-            isHTTP2
-            ? RawFrames.greeting
-                + (0..<20).flatMap {
-                    RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
-                }
-            : Array(String(repeating: Peer.head("GET", "s"), count: 20).utf8)
+            isHTTP2 ? streams(20, method: "HEAD") : Array(String(repeating: Peer.head("GET", "s"), count: 20).utf8)
         for peer in peers { peer.send(burst) }
         let begun = turns(bench) {
             peers.allSatisfy { isHTTP2 ? frames($0, 1).count == 20 : count("HTTP/1.1 200", in: $0) == 20 }
@@ -128,10 +127,7 @@ struct RequestShareTests {
         bench.settle()
         let peers = try (0..<3).map { _ in try bench.connect(from: Self.attacker) }
         for peer in peers {
-            let requests = (0..<50).flatMap {
-                RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
-            }
-            peer.send(RawFrames.greeting + requests)
+            peer.send(streams(50, method: "HEAD"))
         }
         for _ in 0..<4 { bench.loop.runTurn(waiting: false) }
         let held = { bench.core.peers.held }
@@ -159,12 +155,7 @@ struct RequestShareTests {
         bench.settle()
         let peers = try (0..<4).map { _ in try bench.connect(from: Self.attacker) }
         let requests =
-            isHTTP2
-            ? RawFrames.greeting
-                + (0..<10).flatMap {
-                    RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s", method: "HEAD", scheme: "http"))
-                }
-            : Array(String(repeating: Peer.head("GET", "s"), count: 10).utf8)
+            isHTTP2 ? streams(10, method: "HEAD") : Array(String(repeating: Peer.head("GET", "s"), count: 10).utf8)
         for peer in peers { peer.send(requests) }
         _ = turns(bench) {
             clock.advance(300)
@@ -204,10 +195,7 @@ struct RequestShareTests {
         try bench.create("s", content: String(repeating: "x", count: 60_000))
         let peer = try bench.connect(from: Self.attacker)
         SocketCalls.setOption(peer.connection.descriptor, level: SOL_SOCKET, SO_SNDBUF, 4_096)
-        let requests = (0..<20).flatMap {
-            RawFrames.headers(UInt32(1 + 2 * $0), RawFrames.request("/v1/stream/s?offset=-1", scheme: "http"))
-        }
-        peer.send(RawFrames.greeting + RawFrames.windowUpdate(0, 1 << 24) + requests)
+        peer.send(streams(20, "/v1/stream/s?offset=-1") + RawFrames.windowUpdate(0, 1 << 24))
         var bytes = 0
         _ = turns(bench) {
             bytes = frames(peer, 0).reduce(0) { $0 + $1.payload.count }
